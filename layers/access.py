@@ -1,0 +1,106 @@
+"""Who may see and change what: database roles, row-level security, column privileges.
+
+The database decides, not the route: whatever touches it for a user runs in a transaction under that user's role, with the district
+(an administrative code prefix) as a transaction setting. Superusers and the owner of the tables are outside these rules; they do the
+work of the platform itself.
+
+======== ==================================== ====================== =================
+role     sees rows classified                 in                     changes
+======== ==================================== ====================== =================
+public   public                               anywhere               nothing
+viewer   public anywhere, internal            its district           nothing
+officer  public anywhere, internal,restricted its district           its district
+planner  public anywhere, internal,restricted its district           its district
+admin    all                                  anywhere               anywhere
+======== ==================================== ====================== =================
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from layers.declaration import LayerDeclaration
+
+__all__ = ["DATABASE_ROLES", "PUBLIC", "SYSTEM", "Principal", "access_sql", "visible_fields"]
+
+RoleName = Literal["owner", "public", "viewer", "officer", "planner", "admin"]
+
+#: Roles in the database, by role name of Baige.
+DATABASE_ROLES: dict[str, str] = {role: f"baige_{role}" for role in ("public", "viewer", "officer", "planner", "admin")}
+
+
+@dataclass(frozen=True)
+class Principal:
+    """On whose behalf the database is used: a role, a district, a key; never a person.
+
+    Attributes
+    ----------
+    role : str
+        ``owner`` is the platform itself (set-up, loading on the command line, analysis jobs).
+    district : str
+        Prefix of administrative codes (2 to 12 digits) that rows must have; empty for the whole city.
+    key_id : str
+        Public id of the access key, kept with each change.
+    """
+
+    role: RoleName
+    district: str = ""
+    key_id: str = ""
+    request_id: str = ""
+
+
+#: The platform itself.
+SYSTEM = Principal("owner")
+#: A visitor without any key.
+PUBLIC = Principal("public")
+
+_DISTRICT = "(SELECT coalesce(current_setting('baige.district', true), ''))"
+_IN_DISTRICT = f"({_DISTRICT} = '' OR admin_code ^@ {_DISTRICT})"
+
+
+def visible_fields(declaration: LayerDeclaration, role: str) -> tuple[str, ...]:
+    """Names of the declared fields that ``role`` may read."""
+    return tuple(field.name for field in declaration.all_fields if role not in field.hidden_from)
+
+
+def access_sql(declaration: LayerDeclaration) -> list[str]:
+    """Statements that set policies and grants of a layer and its history; safe to run again."""
+    statements = []
+    reading = {
+        "public": "classification = 'public'",
+        "viewer": f"classification = 'public' OR (classification = 'internal' AND {_IN_DISTRICT})",
+        "officer": f"classification = 'public' OR {_IN_DISTRICT}",
+        "planner": f"classification = 'public' OR {_IN_DISTRICT}",
+        "admin": "true",
+    }
+    system = ["id", *(["geom"] if declaration.has_geometry else []), "changed_at", "change_id"]
+    writable = declaration.kind != "result"
+    for schema in ("baige", "baige_history"):
+        table = f'{schema}."{declaration.name}"'
+        statements.append(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        for role, condition in reading.items():
+            if schema == "baige_history" and role == "public":
+                continue
+            statements += [
+                f"DROP POLICY IF EXISTS read_{role} ON {table}",
+                f"CREATE POLICY read_{role} ON {table} FOR SELECT TO baige_{role} USING ({condition})",
+                f"REVOKE ALL ON {table} FROM baige_{role}",
+            ]
+            columns = [*system, *visible_fields(declaration, role)]
+            if schema == "baige_history":
+                columns += ["replaced_at", "replaced_by", "replaced_op"]
+            listed = ", ".join(f'"{column}"' for column in columns)
+            statements.append(f"GRANT SELECT ({listed}) ON {table} TO baige_{role}")
+    if writable:
+        table = f'baige."{declaration.name}"'
+        for role, condition in {"officer": _IN_DISTRICT, "planner": _IN_DISTRICT, "admin": "true"}.items():
+            for action, clause in (
+                ("insert", f"WITH CHECK ({condition})"),
+                ("update", f"USING ({condition}) WITH CHECK ({condition})"),
+                ("delete", f"USING ({condition})"),
+            ):
+                statements += [
+                    f"DROP POLICY IF EXISTS {action}_{role} ON {table}",
+                    f"CREATE POLICY {action}_{role} ON {table} FOR {action.upper()} TO baige_{role} {clause}",
+                ]
+            statements.append(f"GRANT INSERT, UPDATE, DELETE ON {table} TO baige_{role}")
+    return statements
