@@ -20,10 +20,8 @@ class ChangeSet:
     id: int
 
     def count_inserted(self, inserted: int) -> None:
-        """Note how many features were inserted; updates and deletions count themselves. For the platform's own principal only."""
-        self.connection.execute(
-            sa.text("UPDATE baige_sys.change_set SET inserted = inserted + :n WHERE id = :id"), {"n": inserted, "id": self.id}
-        )
+        """Note how many features were inserted; updates and deletions count themselves."""
+        self.connection.execute(sa.text("SELECT baige_sys.count_inserted(:n)"), {"n": inserted})
 
 
 @contextmanager

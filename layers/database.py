@@ -155,6 +155,11 @@ class Database:
             raise QueryFailed("Not a psycopg connection.", zh="不是 psycopg 连接。")
         return driver
 
+    @staticmethod
+    def script(connection: Connection, sql: str) -> None:
+        """Run SQL text as it stands: several statements, no parameters."""
+        connection.exec_driver_sql(sql.replace("%", "%%"))
+
     def dispose(self) -> None:
         """Close all connections."""
         self.engine.dispose()

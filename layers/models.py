@@ -91,16 +91,13 @@ def layer_table(declaration: LayerDeclaration, storage_srid: int, metadata: sa.M
                 *arguments,
                 nullable=not field.required,
                 server_default=_default(field, declaration),
-                comment=f"{field.title_zh} / {field.title_en}",
             )
         )
     if declaration.has_geometry:
         columns.append(sa.Column("geom", geometry_type(declaration.geometry, srid), nullable=False))
     columns.append(sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")))
     columns.append(sa.Column("change_id", sa.BigInteger(), server_default=sa.text(_CHANGE_ID)))
-    table = sa.Table(
-        declaration.name, metadata, *columns, schema=LAYER_SCHEMA, comment=f"{declaration.title_zh} / {declaration.title_en}"
-    )
+    table = sa.Table(declaration.name, metadata, *columns, schema=LAYER_SCHEMA)
     _add_indexes(table, declaration)
     return table
 
@@ -130,10 +127,10 @@ def history_table(declaration: LayerDeclaration, storage_srid: int, metadata: sa
         sa.Column("replaced_op", sa.String(1), nullable=False),
         sa.Column("id", pg.UUID(as_uuid=True), nullable=False),
     ]
-    columns += [sa.Column(field.name, column_type(field, srid)) for field in declaration.all_fields]
+    columns += [sa.Column(field.name, column_type(field, srid), nullable=not field.required) for field in declaration.all_fields]
     if declaration.has_geometry:
-        columns.append(sa.Column("geom", geometry_type(declaration.geometry, srid)))
-    columns.append(sa.Column("changed_at", sa.DateTime(timezone=True)))
+        columns.append(sa.Column("geom", geometry_type(declaration.geometry, srid), nullable=False))
+    columns.append(sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False))
     columns.append(sa.Column("change_id", sa.BigInteger()))
     table = sa.Table(declaration.name, metadata, *columns, schema=HISTORY_SCHEMA)
     sa.Index(f"{declaration.name}_history_id_idx", table.c.id, table.c.replaced_at)
@@ -156,7 +153,7 @@ def layer_models(tables: Mapping[str, sa.Table]) -> dict[str, type]:
     models: dict[str, type] = {}
     for name, table in tables.items():
         title = "".join(part.capitalize() for part in name.split("_"))
-        model = type(title, (), {"__doc__": table.comment, "__module__": __name__})
+        model = type(title, (), {"__doc__": f"A feature of layer {name}.", "__module__": __name__})
         mapper.map_imperatively(model, table)
         models[name] = model
     return models

@@ -18,6 +18,12 @@ BEGIN
     RETURN change;
 END $$;
 
+CREATE OR REPLACE FUNCTION baige_sys.count_inserted(n bigint)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    UPDATE baige_sys.change_set SET inserted = inserted + n
+    WHERE id = nullif(current_setting('baige.change_id', true), '')::bigint;
+$$;
+
 -- Before a statement that writes: a change set of this layer must be open; one is opened where the writer did not.
 CREATE OR REPLACE FUNCTION baige_sys.ensure_change()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
@@ -85,5 +91,6 @@ GRANT USAGE ON SCHEMA baige, baige_history, baige_sys TO {roles};
 GRANT SELECT ON baige_sys.layer TO {roles};
 GRANT SELECT ON baige_sys.run, baige_sys.raster TO baige_viewer, baige_officer, baige_planner, baige_admin;
 GRANT SELECT ON baige_sys.change_set, baige_sys.load_run, baige_sys.quarantine TO baige_admin;
-REVOKE EXECUTE ON FUNCTION baige_sys.begin_change(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION baige_sys.begin_change(text, text, text) TO baige_officer, baige_planner, baige_admin;
+REVOKE EXECUTE ON FUNCTION baige_sys.begin_change(text, text, text), baige_sys.count_inserted(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION baige_sys.begin_change(text, text, text), baige_sys.count_inserted(bigint)
+    TO baige_officer, baige_planner, baige_admin;

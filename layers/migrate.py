@@ -1,0 +1,180 @@
+"""Bring a database's schema to the present one: alembic migrations, then functions, triggers and access rules."""
+
+import hashlib
+import logging
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import Connection
+
+from gis.errors import ConfigError
+from gis.settings import CityConfig, load_city
+from layers.access import DATABASE_ROLES
+from layers.catalogue import built_in
+from layers.database import Database
+from layers.registry import catalogue, install_layer, storage_srid
+from layers.schema import schema_metadata
+
+__all__ = ["differences", "upgrade"]
+
+log = logging.getLogger(__name__)
+
+#: Taken for the length of an upgrade, so that two processes do not upgrade at once.
+_LOCK = 0x6261696765
+
+_SCHEMAS = ("baige", "baige_history", "baige_sys")
+
+
+def alembic_config(connection: Connection, srid: int) -> alembic.config.Config:
+    """Configuration of alembic over an open connection."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    config.attributes["storage_srid"] = srid
+    return config
+
+
+def _prepare(connection: Connection, srid: int) -> None:
+    for extension, needed in (("postgis", True), ("unaccent", False), ("pg_trgm", False)):
+        present = connection.execute(sa.text("SELECT 1 FROM pg_extension WHERE extname = :e"), {"e": extension}).scalar()
+        available = connection.execute(sa.text("SELECT 1 FROM pg_available_extensions WHERE name = :e"), {"e": extension}).scalar()
+        if present:
+            continue
+        if available:
+            connection.exec_driver_sql(f"CREATE EXTENSION {extension}")
+        elif needed:
+            raise ConfigError("PostGIS is not installed on the database server.", zh="数据库服务器未安装 PostGIS。")
+    for schema in _SCHEMAS:
+        connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS baige_sys.storage (srid integer NOT NULL, fingerprint text)")
+    stored = connection.execute(sa.text("SELECT srid FROM baige_sys.storage")).scalar()
+    if stored is None:
+        connection.execute(sa.text("INSERT INTO baige_sys.storage (srid) VALUES (:srid)"), {"srid": srid})
+    elif stored != srid:
+        raise ConfigError(
+            f"This database stores EPSG:{stored}, the city file says EPSG:{srid}; use another database or city file.",
+            zh=f"该数据库的存储坐标系为 EPSG:{stored}，而城市文件为 EPSG:{srid}；请更换数据库或城市文件。",
+        )
+    # Roles belong to the whole server: another database may be making them at this moment.
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    for role in DATABASE_ROLES.values():
+        exists = connection.execute(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}).scalar()
+        if not exists:
+            with connection.begin_nested() as nested:
+                try:
+                    connection.exec_driver_sql(f"CREATE ROLE {role} NOLOGIN")
+                except sa.exc.ProgrammingError as error:
+                    nested.rollback()
+                    if "already exists" not in str(error.orig):
+                        raise
+                except sa.exc.IntegrityError:
+                    nested.rollback()  # made by another database's upgrade in the same instant
+        member = connection.execute(sa.text("SELECT pg_has_role(current_user, :role, 'MEMBER')"), {"role": role}).scalar()
+        if not member:
+            connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER")
+
+
+#: Comparing a box with a geometry reveals nothing about a row; said so, the index serves below row-level security as well.
+_LEAKPROOF = (
+    "geometry_overlaps(geometry, geometry)",
+    "st_intersects(geometry, geometry)",
+    "starts_with(text, text)",
+)
+
+
+def _machinery(connection: Connection) -> None:
+    template = resources.files("layers").joinpath("sql", "machinery.sql").read_text(encoding="utf-8")
+    Database.script(connection, template.replace("{roles}", ", ".join(DATABASE_ROLES.values())))
+    superuser = connection.execute(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar()
+    for function in _LEAKPROOF:
+        if superuser:
+            connection.exec_driver_sql(f"ALTER FUNCTION {function} LEAKPROOF")
+        else:
+            leakproof = connection.execute(
+                sa.text("SELECT proleakproof FROM pg_proc WHERE oid = to_regprocedure(:f)"), {"f": function}
+            ).scalar()
+            if not leakproof:
+                log.warning("not a superuser: run 'ALTER FUNCTION %s LEAKPROOF' once, or spatial queries under roles are slow", function)
+    for name, declaration in catalogue(connection).items():
+        install_layer(connection, declaration, own=name in built_in())
+
+
+def _fingerprint() -> str:
+    """A hash of all that decides the schema: migrations, SQL, declarations, access rules."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted([*root.glob("migrations/versions/*.py"), *root.glob("sql/*.sql"), root / "access.py", *root.glob("catalogue/*.toml")]):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_current(connection: Connection, srid: int, fingerprint: str) -> bool:
+    if not connection.execute(sa.text("SELECT to_regclass('baige_sys.storage')")).scalar():
+        return False
+    row = connection.execute(sa.text("SELECT srid, fingerprint FROM baige_sys.storage")).first()
+    return row is not None and tuple(row) == (srid, fingerprint)
+
+
+def upgrade(database: Database | str, *, city: CityConfig | None = None) -> None:
+    """Make or upgrade the schema. Safe to run again and from several processes at once.
+
+    Raises
+    ------
+    ConfigError
+        PostGIS or a privilege is missing, or the database stores another reference system than the city's.
+    """
+    own = isinstance(database, str)
+    base = Database(database) if isinstance(database, str) else database
+    srid = (city or load_city()).storage_srid
+    present = _fingerprint()
+    try:
+        with base.begin() as connection:
+            if _is_current(connection, srid, present):
+                return
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            _prepare(connection, srid)
+            alembic.command.upgrade(alembic_config(connection, srid), "head")
+            _machinery(connection)
+            connection.execute(sa.text("UPDATE baige_sys.storage SET fingerprint = :present"), {"present": present})
+    finally:
+        if own:
+            base.dispose()
+
+
+def _ours(item: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
+    if kind == "table":
+        return not reflected or compare_to is not None or name in _system_only_names(item)
+    return True
+
+
+def _system_only_names(table: Any) -> set[str]:
+    return set() if table.schema in ("baige", "baige_history") or table.name in ("storage", "alembic_version") else {table.name}
+
+
+def differences(connection: Connection) -> list[Any]:
+    """What differs between the declarations and this database (alembic's operations); empty when they agree.
+
+    Tables of users' layers and of the job queue are left out.
+    """
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "include_schemas": True,
+            "include_name": lambda name, kind, _parents: kind != "schema" or name in _SCHEMAS,
+            "include_object": _ours,
+            "compare_type": True,
+            "compare_server_default": False,
+        },
+    )
+    found: list[Any] = []
+    for change in compare_metadata(context, schema_metadata(storage_srid(connection))):
+        # titles are set as comments with triggers and rights, not by migrations
+        parts = [part for part in change if part[0] != "modify_comment"] if isinstance(change, list) else [change]
+        found += [part for part in parts if part[0] not in ("add_table_comment", "remove_table_comment")]
+    return found
