@@ -1,0 +1,111 @@
+"""Values that stand in a request: dates, times and geometries."""
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import orjson
+import shapely
+
+from gis.crs import source_crs, transform_geometries
+from gis.errors import InputError, InvalidGeometry, LimitExceeded
+
+__all__ = ["MAX_VERTICES", "geometry_literal", "read_date", "read_timestamp", "to_storage"]
+
+#: Most coordinates that a geometry in a filter may have.
+MAX_VERTICES = 20_000
+
+
+def read_date(text: Any) -> dt.date:
+    """A calendar date ``YYYY-MM-DD``.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    try:
+        return dt.date.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{str(text)[:40]!r} is not a date like 2025-04-01.", zh=f"{str(text)[:40]!r} 不是形如 2025-04-01 的日期。") from error
+
+
+def read_timestamp(text: Any) -> dt.datetime:
+    """An instant by RFC 3339; without an offset it is taken as UTC.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    try:
+        value = dt.datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        shown = str(text)[:40]
+        raise InputError(
+            f"{shown!r} is not a time like 2025-04-01T08:00:00Z.", zh=f"{shown!r} 不是形如 2025-04-01T08:00:00Z 的时间。"
+        ) from error
+    return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+
+
+def _shape(node: Any) -> shapely.Geometry:
+    if isinstance(node, shapely.Geometry):
+        return node
+    if "bbox" in node:
+        box = node["bbox"]
+        if not isinstance(box, list) or len(box) not in (4, 6) or any(isinstance(v, bool) or not isinstance(v, int | float) for v in box):
+            raise InputError("A bbox has four or six numbers.", zh="bbox 应为四个或六个数。")
+        half = len(box) // 2
+        return shapely.box(box[0], box[1], box[half], box[half + 1])
+    try:
+        return shapely.from_geojson(orjson.dumps(node))
+    except (shapely.errors.ShapelyError, orjson.JSONEncodeError) as error:
+        raise InvalidGeometry("The geometry is not valid GeoJSON.", zh="几何不是有效的 GeoJSON。") from error
+
+
+def to_storage(geometry: shapely.Geometry, *, from_srid: int, to_srid: int, swap_xy: bool) -> shapely.Geometry:
+    """Bring a geometry of a request into storage: order x, y and EPSG ``to_srid``.
+
+    Raises
+    ------
+    InvalidGeometry
+        A coordinate is not finite, or lies where the reference system is not defined.
+    """
+    if not np.isfinite(shapely.get_coordinates(geometry)).all():
+        raise InvalidGeometry("A coordinate is not a finite number.", zh="坐标不是有限数。")
+    if swap_xy:
+        geometry = shapely.transform(geometry, lambda c: c[:, [1, 0]])
+    if from_srid in (4326, 4490):
+        west, south, east, north = np.nan_to_num(shapely.bounds(geometry))
+        if south < -90 or north > 90 or west < -360 or east > 360:
+            raise InvalidGeometry(
+                "A coordinate is outside ±90° latitude or ±360° longitude; mind the axis order of the CRS.",
+                zh="坐标超出纬度 ±90° 或经度 ±360°；请注意坐标系的轴序。",
+            )
+    moved: shapely.Geometry = transform_geometries(np.array([geometry], dtype=object), source_crs(from_srid), to_srid)[0]
+    if not np.isfinite(shapely.get_coordinates(moved)).all():
+        raise InvalidGeometry("A coordinate lies outside the area of its CRS.", zh="坐标超出其坐标系的适用范围。")
+    return moved
+
+
+def geometry_literal(node: Any, *, from_srid: int, to_srid: int, swap_xy: bool = False) -> bytes:
+    """WKB in storage of a geometry in a filter: shapely, GeoJSON object or ``{"bbox": [...]}``.
+
+    Raises
+    ------
+    InvalidGeometry
+        It is not a geometry, or not a valid one.
+    LimitExceeded
+        It has more than `MAX_VERTICES` coordinates.
+    """
+    geometry = _shape(node)
+    if shapely.get_num_coordinates(geometry) > MAX_VERTICES:
+        raise LimitExceeded(
+            f"The geometry has more than {MAX_VERTICES} coordinates.", zh=f"几何的坐标超过 {MAX_VERTICES} 个。"
+        )
+    if not shapely.is_valid(geometry):
+        reason = shapely.is_valid_reason(geometry).split("[")[0].strip()
+        raise InvalidGeometry(f"The geometry is not valid: {reason}.", zh=f"几何无效：{reason}。")
+    moved = to_storage(geometry, from_srid=from_srid, to_srid=to_srid, swap_xy=swap_xy)
+    return shapely.to_wkb(shapely.force_2d(moved))
+

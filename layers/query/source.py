@@ -1,0 +1,99 @@
+"""What can be asked of a layer by a role: its columns, their kinds, and how SQL names them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from gis.errors import UnknownField
+from layers.access import visible_fields
+from layers.declaration import FieldDeclaration, LayerDeclaration
+from layers.models import LAYER_SCHEMA, layer_srid
+
+__all__ = ["Column", "Kind", "Source"]
+
+Kind = Literal["text", "int", "num", "bool", "date", "datetime", "uuid", "text[]", "geometry"]
+
+_KINDS: dict[str, Kind] = {
+    "text": "text", "code": "text", "int": "int", "num": "num", "bool": "bool", "date": "date", "datetime": "datetime",
+    "ref": "uuid", "uuid": "uuid", "text[]": "text[]", "geometry": "geometry",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A property: its name in requests, the column, and what kind of value it holds."""
+
+    name: str
+    sql: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Source:
+    """A layer as one role sees it.
+
+    Attributes
+    ----------
+    srid : int
+        EPSG code of the stored geometries.
+    fields : tuple of FieldDeclaration
+        Declared fields that the role may read.
+    """
+
+    declaration: LayerDeclaration
+    srid: int
+    role: str
+    fields: tuple[FieldDeclaration, ...]
+
+    @classmethod
+    def of(cls, declaration: LayerDeclaration, storage_srid: int, role: str) -> "Source":
+        """The layer of ``declaration`` as ``role`` (a role name, or ``owner``) may read it."""
+        seen = set(visible_fields(declaration, role))
+        fields = tuple(field for field in declaration.all_fields if field.name in seen)
+        return cls(declaration, layer_srid(declaration, storage_srid), role, fields)
+
+    @property
+    def name(self) -> str:
+        """Name of the layer."""
+        return self.declaration.name
+
+    @cached_property
+    def table(self) -> str:
+        """Qualified name of the table, quoted."""
+        return f'{LAYER_SCHEMA}."{self.declaration.name}"'
+
+    @cached_property
+    def has_geometry(self) -> bool:
+        """Whether features have a place of their own."""
+        return self.declaration.has_geometry
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """Everything that may be filtered by, by the name that requests use; the place is called ``geometry``."""
+        found = {"id": Column("id", "t.id", "uuid")}
+        for field in self.fields:
+            kind = _KINDS.get(field.type) or ("int" if field.is_integer_domain else "text")
+            found[field.name] = Column(field.name, f't."{field.name}"', kind)
+        found["changed_at"] = Column("changed_at", "t.changed_at", "datetime")
+        if self.has_geometry:
+            found["geometry"] = Column("geometry", "t.geom", "geometry")
+        return found
+
+    def column(self, name: str) -> Column:
+        """The column behind a property.
+
+        Raises
+        ------
+        UnknownField
+            There is none that this role may use.
+        """
+        found = self.columns.get("geometry" if name == "geom" and self.has_geometry else name)
+        if found is None:
+            shown = name[:60]
+            raise UnknownField(f"Layer {self.name} has no property {shown!r}.", zh=f"图层 {self.name} 没有属性 {shown!r}。")
+        return found
+
+    @cached_property
+    def properties(self) -> tuple[Column, ...]:
+        """Columns that stand in the ``properties`` of a feature, in the order of the declaration; second geometries left out."""
+        return tuple(c for c in self.columns.values() if c.kind != "geometry" and c.name != "id")
