@@ -1,0 +1,181 @@
+"""Layers as GeoDataFrames: reading them for analysis and maps, and writing results."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from gis.crs import SourceCRS, transform_geometries
+from gis.errors import CRSMismatch, UnknownField
+from layers.changes import change_set
+from layers.database import Database
+from layers.declaration import LayerDeclaration
+from layers.models import layer_srid
+from layers.registry import declaration_of, storage_srid
+from layers.runs import Run
+
+__all__ = ["count", "read_frame", "replace_results"]
+
+
+def count(connection: Connection, layer: str) -> int:
+    """Number of features of a layer that the running role may see."""
+    declaration = declaration_of(connection, layer)
+    return int(connection.exec_driver_sql(f'SELECT count(id) FROM baige."{declaration.name}"').scalar_one())
+
+
+def read_frame(
+    connection: Connection,
+    layer: str,
+    *,
+    columns: Sequence[str] | None = None,
+    srid: int | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    where: sa.ColumnElement[bool] | sa.TextClause | None = None,
+) -> gpd.GeoDataFrame:
+    """Read a layer.
+
+    Parameters
+    ----------
+    layer : str
+        Name of a layer of this database.
+    columns : sequence of str, optional
+        Fields wanted beside ``id`` and the geometry; all declared ones without it.
+    srid : int, optional
+        EPSG code of the result's coordinates (x, y); the layer's own without it.
+    bounds : tuple, optional
+        West, south, east, north in the layer's own system: only features whose box meets it.
+    where : sqlalchemy clause, optional
+        A further condition, values bound.
+
+    Returns
+    -------
+    GeoDataFrame
+        With a column ``id`` (text) and, where the layer has places, the active geometry ``geom``.
+
+    Raises
+    ------
+    NotFound, UnknownField
+    """
+    declaration = declaration_of(connection, layer)
+    own = layer_srid(declaration, storage_srid(connection))
+    known = {field.name: field for field in declaration.all_fields}
+    wanted = list(known) if columns is None else list(columns)
+    for name in wanted:
+        if name not in known:
+            raise UnknownField(f"Layer {layer!r} has no field {name!r}.", zh=f"图层 {layer!r} 没有字段 {name!r}。")
+    geometries = [name for name in wanted if known[name].type == "geometry"] + (["geom"] if declaration.has_geometry else [])
+    listed = ['"id"::text'] + [
+        f'"{name}"::text AS "{name}"' if name in known and known[name].type in ("uuid", "ref")
+        else f'ST_AsBinary("{name}") AS "{name}"' if name in geometries
+        else f'"{name}"'
+        for name in [*wanted, *(["geom"] if declaration.has_geometry else [])]
+    ]  # fmt: skip
+    conditions: list[Any] = []
+    if where is not None:
+        conditions.append(where)
+    if bounds is not None and declaration.has_geometry:
+        conditions.append(
+            sa.text("geom && ST_MakeEnvelope(:bx0, :by0, :bx1, :by1, :bsrid)").bindparams(
+                bx0=bounds[0], by0=bounds[1], bx1=bounds[2], by1=bounds[3], bsrid=own
+            )
+        )
+    query = sa.select(sa.text(", ".join(listed))).select_from(sa.text(f'baige."{declaration.name}"'))
+    if conditions:
+        query = query.where(sa.and_(*conditions))
+    result = connection.execute(query.order_by(sa.text("id")))
+    frame = pd.DataFrame(result.fetchall(), columns=list(result.keys()))
+    target = srid or own
+    for name in geometries:
+        frame[name] = transform_geometries(shapely.from_wkb(frame[name].to_numpy(dtype=object)), SourceCRS(str(own)), target)
+    for name in wanted:
+        if known[name].type in ("num", "int") and name in frame:
+            frame[name] = pd.to_numeric(frame[name])
+    if not declaration.has_geometry:
+        return gpd.GeoDataFrame(frame)
+    return gpd.GeoDataFrame(frame, geometry="geom", crs=target)
+
+
+def _plain(value: Any) -> Any:
+    """A cell of a frame as the driver takes it; missing values as None."""
+    if value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
+        return None
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def replace_results(connection: Connection, layer: str, frame: gpd.GeoDataFrame, *, run: Run, within: Iterable[str] = ()) -> int:
+    """Put the results of a run in the place of an earlier run's; the earlier ones go to the layer's history, found there by ``run_id``.
+
+    Parameters
+    ----------
+    layer : str
+        A layer of kind ``result``.
+    frame : GeoDataFrame
+        Columns named like the layer's fields; geometries with a CRS. What the declaration does not have is refused.
+    within : iterable of str
+        ``target`` layers to which the replacement is limited, for results that several analyses share.
+
+    Returns
+    -------
+    int
+        Rows written.
+
+    Raises
+    ------
+    UnknownField, CRSMismatch
+    """
+    declaration = declaration_of(connection, layer)
+    own = layer_srid(declaration, storage_srid(connection))
+    names = [str(name) for name in frame.columns]
+    known = {"id", "geom", *(field.name for field in declaration.all_fields)}
+    if set(names) - known:
+        raise UnknownField(f"Layer {layer!r} has no field {sorted(set(names) - known)}.")
+    ready = pd.DataFrame(frame.copy())
+    ready["run_id"] = str(run.id)
+    ready["synthetic"] = run.synthetic
+    for column in _geometry_columns(declaration):
+        if column in ready:
+            crs = frame.set_geometry(column).crs
+            if crs is None:
+                raise CRSMismatch(f"The results for {layer!r} carry no reference system.")
+            places = transform_geometries(ready[column].to_numpy(dtype=object), SourceCRS(str(crs.to_epsg())), own)
+            kind = declaration.geometry if column == "geom" else str(declaration.field(column).geometry)
+            ready[column] = shapely.to_wkb(shapely.set_srid(_promoted(places, kind), own), include_srid=True, hex=True)
+    table = f'baige."{declaration.name}"'
+    with change_set(connection, layer=layer, action="run", note=str(run.id)) as change:
+        limit = list(within)
+        if limit:
+            connection.execute(sa.text(f"DELETE FROM {table} WHERE target_layer = ANY(:limit)"), {"limit": limit})
+        else:
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+        columns = [str(name) for name in ready.columns]
+        listed = ", ".join(f'"{name}"' for name in columns)
+        driver = Database.driver_connection(connection)
+        with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({listed}) FROM STDIN".encode()) as copy:
+            for row in ready.itertuples(index=False, name=None):
+                copy.write_row([_plain(value) for value in row])
+        change.count_inserted(len(ready))
+    return len(ready)
+
+
+def _geometry_columns(declaration: LayerDeclaration) -> list[str]:
+    own = ["geom"] if declaration.has_geometry else []
+    return own + [field.name for field in declaration.all_fields if field.type == "geometry"]
+
+
+def _promoted(geometries: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    """Single geometries as multi ones where the column wants multi."""
+    makers = {"MultiPolygon": (3, shapely.multipolygons), "MultiLineString": (1, shapely.multilinestrings), "MultiPoint": (0, shapely.multipoints)}
+    if kind not in makers:
+        return geometries
+    single, make = makers[kind]
+    out = geometries.copy()
+    for index in np.flatnonzero(shapely.get_type_id(geometries) == single):
+        out[index] = make([geometries[index]])
+    return out
