@@ -20,7 +20,7 @@ from typing import Literal
 
 from layers.declaration import LayerDeclaration
 
-__all__ = ["DATABASE_ROLES", "PUBLIC", "SYSTEM", "Principal", "access_sql", "visible_fields"]
+__all__ = ["DATABASE_ROLES", "LEAKPROOF_FUNCTIONS", "PUBLIC", "SYSTEM", "Principal", "access_sql", "visible_fields"]
 
 RoleName = Literal["owner", "public", "viewer", "officer", "planner", "admin"]
 
@@ -47,6 +47,14 @@ class Principal:
     key_id: str = ""
     request_id: str = ""
 
+
+#: Functions that tell nothing of the rows they are applied to: no error or notice carries a value. Only a superuser may say so in the
+#: database; where it is said, spatial and prefix indexes serve below row-level security as well.
+LEAKPROOF_FUNCTIONS = (
+    "geometry_overlaps(geometry, geometry)",
+    "st_intersects(geometry, geometry)",
+    "starts_with(text, text)",
+)
 
 #: The platform itself.
 SYSTEM = Principal("owner")

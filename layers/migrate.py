@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from gis.errors import ConfigError
 from gis.settings import CityConfig, load_city
-from layers.access import DATABASE_ROLES
+from layers.access import DATABASE_ROLES, LEAKPROOF_FUNCTIONS
 from layers.catalogue import built_in
 from layers.database import Database
 from layers.registry import catalogue, install_layer, storage_srid
@@ -80,19 +80,11 @@ def _prepare(connection: Connection, srid: int) -> None:
             connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER")
 
 
-#: Comparing a box with a geometry reveals nothing about a row; said so, the index serves below row-level security as well.
-_LEAKPROOF = (
-    "geometry_overlaps(geometry, geometry)",
-    "st_intersects(geometry, geometry)",
-    "starts_with(text, text)",
-)
-
-
 def _machinery(connection: Connection) -> None:
     template = resources.files("layers").joinpath("sql", "machinery.sql").read_text(encoding="utf-8")
     Database.script(connection, template.replace("{roles}", ", ".join(DATABASE_ROLES.values())))
     superuser = connection.execute(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar()
-    for function in _LEAKPROOF:
+    for function in LEAKPROOF_FUNCTIONS:
         if superuser:
             connection.exec_driver_sql(f"ALTER FUNCTION {function} LEAKPROOF")
         else:
