@@ -48,10 +48,14 @@ class Outlines:
         """Six-digit code of the county each point lies in, the nearest one for a point outside all."""
         points = shapely.points(x, y)
         tree = shapely.STRtree(self.polygons)
-        nearest = np.asarray(tree.nearest(points))
-        inside = tree.query(points, predicate="intersects")
-        nearest[inside[0]] = inside[1]
-        return np.array(self.codes, dtype=object)[nearest]
+        found = np.full(len(points), -1)
+        shapely.prepare(self.polygons)
+        hit = tree.query(points, predicate="intersects")
+        found[hit[0]] = hit[1]
+        outside = found < 0
+        if outside.any():
+            found[outside] = tree.nearest(points[outside])
+        return np.array(self.codes, dtype=object)[found]
 
 
 def _shift(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:

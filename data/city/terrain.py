@@ -10,6 +10,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from data.city.frame import PLAN_SRID
+from data.city.density import density
 from data.city.noise import fractal, smooth
 from data.city.river import DAM_CHAINAGE_HINT, River
 
@@ -101,13 +102,17 @@ def _draw(box: tuple[float, float, float, float], cell_m: float, coarse: int, ri
     wave = smooth(x, y, wavelength_m=7000.0, rng=rng)
     # Higher in the west and north-west (the gorge), low in the south-east plain; on the right bank the hills come closer.
     westness = _step(-(x - 534000.0) + 0.30 * (y - 3395000.0), -16000.0, 26000.0)
-    gorge = _step(-(chainage - dam_m), 300.0, 6500.0) * _step(-x, -528600.0, -525600.0)
+    # Chainage jumps where another reach of the river becomes the nearer one; blurred, land knows nothing of it.
+    blur = max(1.0, 900.0 / step)
+    gorge = ndimage.gaussian_filter(_step(-(chainage - dam_m), -500.0, 2500.0) * _step(-x, -528600.0, -525200.0), blur)
     right = _step(-(x + 0.82 * (y - 3395000.0)), -530500.0, -526500.0)
-    near = (1 - gorge) * (2600.0 - 1700.0 * right) + gorge * 60.0
+    near = (1 - gorge) * (2600.0 - 1700.0 * right) + gorge * 40.0
     rise = _step(bank, near, near + 5200.0 * (1 - 0.75 * gorge))
     amplitude = 70.0 + 560.0 * westness**1.6 + 300.0 * _step(-(x - 505000.0), 0.0, 50000.0)
     above = 6.0 + 0.0022 * np.clip(bank, 0, 9000) + rise * amplitude * (0.25 + 0.9 * crest**1.5)
     above += (3.0 + 11.0 * _step(bank, 400.0, 2600.0)) * (knolls + 0.35) + 5.0 * wave
+    open_land = (1.0 - density(x, y)) ** 1.5 * _step(bank, 250.0, 900.0)
+    above += 150.0 * open_land * np.clip(fractal(x, y, wavelength_m=2300.0, octaves=3, rng=rng) - 0.10, 0.0, 1.0)
     for hx, hy, height, radius in _HILLS:
         above += height * np.exp(-(((x - hx) ** 2 + (y - hy) ** 2) / radius**2)) * (0.85 + 0.35 * knolls)
     above = np.maximum(above, 3.0)
@@ -122,10 +127,11 @@ def _draw(box: tuple[float, float, float, float], cell_m: float, coarse: int, ri
     # The water drops at the dam; the land beside it does so over some kilometres.
     fall = 0.00006 * np.clip(chainage - dam_m, 0.0, None)
     water = fine(np.where(chainage < dam_m, 64.0, 43.0 - fall))
-    land = fine(43.0 - fall + 21.0 * _step(-(chainage - dam_m), -2500.0, 1500.0))
+    land = fine(ndimage.gaussian_filter(43.0 - fall + 21.0 * _step(-(chainage - dam_m), -1500.0, 1500.0), blur))
     distance = fine(bank)
     shore = np.clip(distance / 70.0, 0.0, 1.0)
-    out = np.where(distance <= 0.0, water, np.maximum(land, water) * shore + water * (1 - shore) + 1.0 + fine(above) * shore)
+    base = land + np.clip(water - land, 0.0, None) * np.clip(1.0 - (distance - 70.0) / 900.0, 0.0, 1.0)
+    out = np.where(distance <= 0.0, water, base * shore + water * (1 - shore) + 1.0 + fine(above) * shore)
     return Dem(out.astype(np.float32), Affine(cell_m, 0.0, west, 0.0, -cell_m, north))
 
 
