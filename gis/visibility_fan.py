@@ -136,11 +136,11 @@ def _look_octant(
             if ii2 + j * j > reach2:
                 break
             at = j * wedge_step
-            k = int(at)
-            if k < k_lo:
-                k = k_lo
-            elif k > k_hi - 1:
-                k = k_hi - 1
+            if at < k_lo - 1.0e-9:
+                continue
+            if at > k_hi + 1.0e-9:
+                break
+            k = min(max(int(at), k_lo), k_hi - 1)
             slope = (line[j] + target) * inverse
             left = horizon[k]
             right = horizon[k + 1]

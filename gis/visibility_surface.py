@@ -21,7 +21,7 @@ from gis.visibility_fan import VOID_HEIGHT_M, kernel
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Buildings", "Surface", "Terrain", "Window"]
+__all__ = ["Buildings", "Surface", "Terrain", "Window", "sample_points"]
 
 Floats = npt.NDArray[np.float64]
 CELL_MIN_M = 0.1
@@ -286,6 +286,12 @@ class Surface:
         cols = np.floor(np.asarray(x, dtype=np.float64) / self.cell_m).astype(np.int64)
         return rows, cols
 
+    def near_buildings(self, x: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Which of many points lie in the bounding box of a building, in rising order."""
+        if self._index is None:
+            return np.empty(0, dtype=np.int64)
+        return self._index.points_in(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+
     def window(self, row: int, col: int, rows: int, cols: int) -> Window:
         """The part of ``rows`` × ``cols`` cells whose south-west cell is (row, col).
 
@@ -310,6 +316,16 @@ class Surface:
         return Window(row, col, z, ground, owner)
 
 
+def sample_points(surface: Surface, row: npt.NDArray[np.int64], col: npt.NDArray[np.int64]) -> Floats:
+    """Ground heights of scattered cells, the very values of `Surface.window`."""
+    out = np.zeros(len(row), dtype=np.float64)
+    t = surface.terrain
+    if t is not None:
+        missing = VOID_HEIGHT_M if surface.dem_missing_m is None else surface.dem_missing_m
+        _sample_cells(t.heights_m, t.west_m, t.north_m, t.dx_m, t.dy_m, surface.cell_m, row, col, missing, out)
+    return out
+
+
 class _BuildingIndex:
     """Finds the rings whose building meets a rectangle."""
 
@@ -322,6 +338,11 @@ class _BuildingIndex:
         self._rings = order.astype(np.int64)
         self._first = np.searchsorted(buildings.ring_of[order], np.arange(len(buildings) + 1)).astype(np.int64)
 
+    def points_in(self, x: Floats, y: Floats) -> npt.NDArray[np.int64]:
+        import shapely
+
+        return np.unique(self._tree.query(shapely.points(x, y))[0]).astype(np.int64)
+
     def rings_in(self, west: float, south: float, east: float, north: float) -> npt.NDArray[np.int64]:
         import shapely
 
@@ -329,6 +350,40 @@ class _BuildingIndex:
         if len(found) == 0:
             return np.empty(0, dtype=np.int64)
         return np.concatenate([self._rings[self._first[b] : self._first[b + 1]] for b in found])
+
+
+@kernel
+def _height_at(
+    heights: npt.NDArray[np.float32], west: float, north: float, dx: float, dy: float, cell: float, row: int, col: int, missing: float
+) -> float:
+    """Bilinear between the centres of the model; the outer half cells keep the height of the centre nearest to them."""
+    n_rows, n_cols = heights.shape
+    v = (north - (row + 0.5) * cell) / dy - 0.5
+    u = ((col + 0.5) * cell - west) / dx - 0.5
+    if v < -0.5 or u < -0.5 or v > n_rows - 0.5 or u > n_cols - 0.5:
+        return missing
+    v = min(max(v, 0.0), n_rows - 1.0)
+    u = min(max(u, 0.0), n_cols - 1.0)
+    i = min(int(v), max(n_rows - 2, 0))
+    j = min(int(u), max(n_cols - 2, 0))
+    fv = v - i
+    fu = u - j
+    # a lattice that coincides with the model gives back its values to the bit
+    if fv < 1e-6 or fv > 1 - 1e-6:
+        i += int(fv + 0.5)
+        fv = 0.0
+    if fu < 1e-6 or fu > 1 - 1e-6:
+        j += int(fu + 0.5)
+        fu = 0.0
+    low = float(heights[i, j])
+    if fu > 0.0:
+        low += (heights[i, j + 1] - low) * fu
+    if fv > 0.0:
+        high = float(heights[i + 1, j])
+        if fu > 0.0:
+            high += (heights[i + 1, j + 1] - high) * fu
+        low += (high - low) * fv
+    return low if low == low else missing
 
 
 @kernel
@@ -344,33 +399,26 @@ def _sample_terrain(
     missing: float,
     out: npt.NDArray[np.float32],
 ) -> None:
-    """Bilinear between the centres of the model; the outer half cells keep the height of the centre nearest to them."""
-    n_rows, n_cols = heights.shape
     for r in range(out.shape[0]):
-        v = (north - (row + r + 0.5) * cell) / dy - 0.5
         for c in range(out.shape[1]):
-            u = ((col + c + 0.5) * cell - west) / dx - 0.5
-            if v < -0.5 or u < -0.5 or v > n_rows - 0.5 or u > n_cols - 0.5:
-                out[r, c] = missing
-                continue
-            vv = min(max(v, 0.0), n_rows - 1.0)
-            uu = min(max(u, 0.0), n_cols - 1.0)
-            # a lattice that coincides with the model gives back its values to the bit
-            if abs(vv - round(vv)) < 1e-6:
-                vv = float(round(vv))
-            if abs(uu - round(uu)) < 1e-6:
-                uu = float(round(uu))
-            i = min(int(vv), max(n_rows - 2, 0))
-            j = min(int(uu), max(n_cols - 2, 0))
-            i1 = min(i + 1, n_rows - 1)
-            j1 = min(j + 1, n_cols - 1)
-            fv = vv - i
-            fu = uu - j
-            value = 0.0
-            for weight, a, b in (((1 - fv) * (1 - fu), i, j), ((1 - fv) * fu, i, j1), (fv * (1 - fu), i1, j), (fv * fu, i1, j1)):
-                if weight > 0.0:
-                    value += weight * heights[a, b]
-            out[r, c] = value if value == value else missing
+            out[r, c] = _height_at(heights, west, north, dx, dy, cell, row + r, col + c, missing)
+
+
+@kernel
+def _sample_cells(
+    heights: npt.NDArray[np.float32],
+    west: float,
+    north: float,
+    dx: float,
+    dy: float,
+    cell: float,
+    row: npt.NDArray[np.int64],
+    col: npt.NDArray[np.int64],
+    missing: float,
+    out: npt.NDArray[np.float64],
+) -> None:
+    for k in range(len(out)):
+        out[k] = np.float32(_height_at(heights, west, north, dx, dy, cell, row[k], col[k], missing))
 
 
 @kernel

@@ -1,0 +1,281 @@
+"""Cutting a coverage run into tiles and working them off: on threads, or on a dask cluster."""
+
+import contextlib
+import hashlib
+import os
+import struct
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gis.coverage_chunks import CHUNK, pack
+from gis.coverage_kernel import count_tile, cumulate
+from gis.coverage_place import Placed
+from gis.errors import BackendError, Cancelled, LimitExceeded
+from gis.visibility_surface import Surface
+
+__all__ = ["Job", "Tile", "count_window", "fingerprint", "run_tile", "run_tiles", "tiles_of"]
+
+ENGINE = 1
+"""Grows with every change that changes results, so that stored tiles of another engine are not taken up again."""
+FAN_DENSITY = {"exact": 1.0, "fast": 1.5}
+Chunks = dict[tuple[int, int], bytes]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a tile needs: placed cameras, surface, and parameters."""
+
+    placed: Placed
+    surface: Surface
+    target_height_m: float
+    mode: str
+
+    @property
+    def classes(self) -> int:
+        """Number of densities."""
+        return len(self.placed.cameras.densities_px_m)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A square of cells and the cameras whose range meets it."""
+
+    row: int
+    col: int
+    size: int
+    cameras: npt.NDArray[np.int64]
+
+
+def tiles_of(placed: Placed, *, size: int) -> list[Tile]:
+    """The tiles that the ranges of the cameras meet, in order of their place."""
+    n = len(placed.cameras)
+    if n == 0:
+        return []
+    reach = np.floor(placed.cameras.reach_m / placed.cell_m).astype(np.int64)
+    r0, r1 = (placed.row - reach) // size, (placed.row + reach) // size
+    c0, c1 = (placed.col - reach) // size, (placed.col + reach) // size
+    heights, widths = r1 - r0 + 1, c1 - c0 + 1
+    repeats = heights * widths
+    owner = np.repeat(np.arange(n), repeats)
+    nth = np.arange(len(owner)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    rows = r0[owner] + nth // widths[owner]
+    cols = c0[owner] + nth % widths[owner]
+    order = np.lexsort((owner, cols, rows))
+    rows, cols, owner = rows[order], cols[order], owner[order]
+    cuts = np.flatnonzero((np.diff(rows) != 0) | (np.diff(cols) != 0)) + 1
+    starts = np.concatenate([[0], cuts])
+    return [
+        Tile(int(rows[s]) * size, int(cols[s]) * size, size, part.astype(np.int64))
+        for s, part in zip(starts, np.split(owner, cuts), strict=True)
+    ]
+
+
+def count_window(job: Job, row: int, col: int, rows: int, cols: int, which: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+    """Counts by best class, uint16 (rows, cols, 4 * classes), of the cameras ``which`` in a window of cells."""
+    if len(which) > 65_535:
+        raise LimitExceeded(f"{len(which):,} cameras meet one tile; at most 65,535.", zh=f"单个瓦片涉及摄像机 {len(which):,} 台，上限 65,535。")
+    placed, table = job.placed, job.placed.cameras
+    reach = int(np.floor(float((table.reach_m[which] / placed.cell_m).max()))) + 1
+    # the window of heights holds the tile and whatever of its cameras' views lies outside
+    south = int(placed.row[which].min()) - reach - 1
+    west = int(placed.col[which].min()) - reach - 1
+    north = int(placed.row[which].max()) + reach + 1
+    east = int(placed.col[which].max()) + reach + 1
+    window = job.surface.window(south, west, north - south + 1, east - west + 1)
+    counts = np.zeros((rows, cols, 4 * job.classes), dtype=np.uint16)
+    count_tile(
+        window.z,
+        south,
+        west,
+        row,
+        col,
+        which,
+        placed.row,
+        placed.col,
+        placed.eye_m,
+        table.azimuth_deg,
+        table.half_confirmed_deg,
+        table.half_possible_deg,
+        table.slope_confirmed,
+        table.slope_possible,
+        table.radius_m,
+        table.online,
+        1,
+        job.target_height_m,
+        job.surface.drop,
+        job.surface.cell_m,
+        FAN_DENSITY[job.mode],
+        job.mode == "exact",
+        counts,
+        reach,
+    )
+    return counts
+
+
+def run_tile(job: Job, tile: Tile) -> Chunks:
+    """The chunks of one tile, without the empty ones."""
+    counts = count_window(job, tile.row, tile.col, tile.size, tile.size, tile.cameras)
+    chunks: Chunks = {}
+    for r in range(0, tile.size, CHUNK):
+        for c in range(0, tile.size, CHUNK):
+            out = np.zeros((4 * job.classes, CHUNK, CHUNK), dtype=np.uint16)
+            if cumulate(counts, r, c, CHUNK, job.classes, out):
+                chunks[((tile.row + r) // CHUNK, (tile.col + c) // CHUNK)] = pack(out)
+    return chunks
+
+
+def fingerprint(job: Job) -> str:
+    """A name for all inputs of a run; equal inputs give the same, in whatever order the cameras stand."""
+    digest = hashlib.sha256(f"{ENGINE} {job.mode} {job.target_height_m!r} {job.placed.cameras.densities_px_m!r}".encode())
+    table, placed, surface = job.placed.cameras, job.placed, job.surface
+    order = np.lexsort((table.azimuth_deg, placed.col, placed.row, np.array(table.id)))
+    for values in (
+        placed.row,
+        placed.col,
+        placed.eye_m,
+        table.azimuth_deg,
+        table.half_confirmed_deg,
+        table.half_possible_deg,
+        table.slope_confirmed,
+        table.slope_possible,
+        table.radius_m,
+        table.online,
+    ):
+        digest.update(np.ascontiguousarray(values[order]).tobytes())
+    digest.update(repr((surface.cell_m, surface.dem_missing_m, surface.refraction)).encode())
+    if surface.terrain is not None:
+        t = surface.terrain
+        digest.update(repr((t.west_m, t.north_m, t.dx_m, t.dy_m, t.heights_m.shape)).encode())
+        digest.update(np.ascontiguousarray(t.heights_m).tobytes())
+    if surface.buildings is not None:
+        b = surface.buildings
+        for part in (b.xy, b.ring_start, b.ring_of, b.height_m):
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def run_tiles(
+    job: Job,
+    tiles: list[Tile],
+    *,
+    workers: int,
+    scheduler: str | None,
+    progress: Progress | None,
+    cancel: Callable[[], bool] | None,
+    folder: Path | None,
+) -> Chunks:
+    """Work off all tiles; tiles that ``folder`` holds from an earlier, broken-off run are read from there."""
+    chunks: Chunks = {}
+    done = 0
+    open_tiles: list[Tile] = []
+    for tile in tiles:
+        stored = _read_tile(folder, tile)
+        if stored is None:
+            open_tiles.append(tile)
+        else:
+            chunks.update(stored)
+            done += 1
+    if progress is not None:
+        progress(done, len(tiles))
+    results = _on_cluster(job, open_tiles, scheduler, cancel) if scheduler else _on_threads(job, open_tiles, workers, cancel)
+    with contextlib.closing(results):
+        for tile, part in results:
+            _write_tile(folder, tile, part)
+            chunks.update(part)
+            done += 1
+            if progress is not None:
+                progress(done, len(tiles))
+    return chunks
+
+
+def _stop(cancel: Callable[[], bool] | None) -> None:
+    if cancel is not None and cancel():
+        raise Cancelled("The coverage run was stopped.", zh="覆盖分析已停止。")
+
+
+def _on_threads(job: Job, tiles: Iterable[Tile], workers: int, cancel: Callable[[], bool] | None) -> Iterator[tuple[Tile, Chunks]]:
+    """The kernels hold no interpreter lock: threads use all cores and share the surface."""
+    waiting = iter(tiles)
+    if workers <= 1:
+        for tile in waiting:
+            _stop(cancel)
+            yield tile, run_tile(job, tile)
+        return
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="coverage") as pool:
+        running: dict[Future[Chunks], Tile] = {}
+        try:
+            while True:
+                _stop(cancel)
+                for tile in waiting:
+                    running[pool.submit(run_tile, job, tile)] = tile
+                    if len(running) >= workers + 1:
+                        break
+                if not running:
+                    return
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield running.pop(future), future.result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _on_cluster(job: Job, tiles: list[Tile], address: str | None, cancel: Callable[[], bool] | None) -> Iterator[tuple[Tile, Chunks]]:
+    """The same tiles on a dask.distributed cluster: the job is sent once to every worker."""
+    try:
+        from dask.distributed import Client, as_completed
+    except ImportError as error:  # the extra `cluster` is not installed
+        raise BackendError("A scheduler is set but dask.distributed is not installed.", zh="已设置调度器，但未安装 dask.distributed。") from error
+    _stop(cancel)
+    try:
+        client = Client(address, timeout="20s", set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise BackendError("The scheduler cannot be reached.", zh="无法连接调度器。") from error
+    with client:
+        shared: Any = client.scatter(job, broadcast=True, hash=False)
+        futures = {client.submit(run_tile, shared, tile, pure=False): tile for tile in tiles}
+        for future in as_completed(list(futures)):
+            if cancel is not None and cancel():
+                client.cancel(list(futures))
+            _stop(cancel)
+            yield futures[future], future.result()
+
+
+def _tile_path(folder: Path, tile: Tile) -> Path:
+    return folder / f"{tile.size}_{tile.row}_{tile.col}.tile"
+
+
+def _write_tile(folder: Path | None, tile: Tile, chunks: Chunks) -> None:
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
+    with os.fdopen(handle, "wb") as file:
+        for (row, col), data in sorted(chunks.items()):
+            file.write(struct.pack("<qqq", row, col, len(data)) + data)
+        file.write(b"end.")
+    os.replace(name, _tile_path(folder, tile))
+
+
+def _read_tile(folder: Path | None, tile: Tile) -> Chunks | None:
+    if folder is None:
+        return None
+    path = _tile_path(folder, tile)
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    chunks: Chunks = {}
+    at = 0
+    while at + 24 <= len(data):
+        row, col, length = struct.unpack_from("<qqq", data, at)
+        chunks[(row, col)] = data[at + 24 : at + 24 + length]
+        at += 24 + length
+    return chunks if data[at:] == b"end." else None
