@@ -364,7 +364,7 @@ def upgrade() -> None:
         "public",
         [
             sa.Column("school_no", sa.String(40)),
-            sa.Column("school_kind", sa.String(20), nullable=False),
+            sa.Column("school_kind", sa.String(20)),
             sa.Column("boundary", _geometry("MultiPolygon", SRID)),
             sa.Column("entrances", _geometry("MultiPoint", SRID)),
             sa.Column("kitchen_count", sa.BigInteger()),
