@@ -33,6 +33,7 @@ from sqlalchemy import URL
 from gis.errors import ConfigError, DatabaseUnavailable
 from gis.settings import Settings
 from layers.access import LEAKPROOF_FUNCTIONS
+from layers.access import LEAKPROOF_FUNCTIONS
 from layers.cluster_external import check_external, normalise_url
 from layers.cluster_install import Installation, ServerUser, find_installation, server_user
 from layers.cluster_machine import measure_machine, server_settings
@@ -50,7 +51,6 @@ _OPTIONAL_EXTENSIONS = ("unaccent", "pg_trgm", "btree_gist")
 _LOCK_PATIENCE_S = 300.0
 # Comparing boxes, or the start of a code, reveals nothing about a row. Only a superuser can say so; without it the planner may not use
 # an index below row-level security.
-_LEAKPROOF = ("geometry_overlaps(geometry, geometry)", "st_intersects(geometry, geometry)", "starts_with(text, text)")
 
 
 @dataclass(frozen=True)
@@ -470,14 +470,12 @@ class EmbeddedCluster:
                         inside.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
                 _mark_leakproof(inside)
                 # Layers may bring a reference system of their own.
-                for function in LEAKPROOF_FUNCTIONS:
-                    inside.execute(f"ALTER FUNCTION {function} LEAKPROOF")
                 inside.execute(sql.SQL("GRANT INSERT, UPDATE, DELETE ON spatial_ref_sys TO {}").format(sql.Identifier(OWNER)))
             connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(half), sql.Identifier(name)))
 
 
 def _mark_leakproof(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    for function in _LEAKPROOF:
+    for function in LEAKPROOF_FUNCTIONS:
         connection.execute(sql.SQL("ALTER FUNCTION {} LEAKPROOF").format(sql.SQL(function)))
 
 
