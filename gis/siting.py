@@ -1,13 +1,14 @@
 """Where to put the next cameras: maximal covering location, with a bound that says how good the answer is.
 
-A site (camera candidate) covers a set of demands (cells, outfalls, entrances); each demand has a weight. Chosen are at most ``count`` sites,
-or sites within a ``budget``, so that the weight of what is covered is greatest (Church and ReVelle 1974). A demand may be worth covering
-several times (``times``): every one of the first ``times`` covers is worth ``weight / times``.
+A site (camera candidate) covers a set of demands (cells, outfalls, entrances); each demand has a weight. Chosen are at
+most ``count`` sites, or sites within a ``budget``, so that the weight of what is covered is greatest (Church and
+ReVelle 1974). A demand may be worth covering several times (``times``): every one of the first ``times`` covers is
+worth ``weight / times``.
 
-The way: what is covered by the same sites is merged; lazy greedy; then ruin and recreate (swaps of a few neighbouring sites) beside a
-Lagrangian upper bound; for problems small enough HiGHS closes the gap. The result always says its value, the upper bound, the gap between
-them, whether it is proven to be the best and whether a limit stopped it. The same problem, seed and effort give the same answer unless a
-limit of time or a cancel came first.
+The way: what is covered by the same sites is merged; lazy greedy; then ruin and recreate (swaps of a few neighbouring
+sites) beside a Lagrangian upper bound; for problems small enough HiGHS closes the gap. The result always says its
+value, the upper bound, the gap between them, whether it is proven to be the best and whether a limit stopped it. The
+same problem, seed and effort give the same answer unless a limit of time or a cancel came first.
 """
 
 import time
@@ -22,10 +23,19 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from gis import siting_exact, siting_kernels
-from gis.errors import InputError, LimitExceeded
+from gis.errors import InputError
 from gis.siting_model import Core, build_core
 
-__all__ = ["CoverageTarget", "SitingProblem", "SitingProgress", "SitingResult", "SitingTargetResult", "cover_within", "solve", "worth"]
+__all__ = [
+    "CoverageTarget",
+    "SitingProblem",
+    "SitingProgress",
+    "SitingResult",
+    "SitingTargetResult",
+    "cover_within",
+    "solve",
+    "worth",
+]
 
 type FloatArray = npt.NDArray[np.float64]
 type IntArray = npt.NDArray[np.int64]
@@ -33,7 +43,7 @@ type IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class CoverageTarget:
-    """Demands each of which must be covered ``at_least`` times (existing cameras count), such as every outfall by at least one."""
+    """Demands that must be covered ``at_least`` times (existing cameras count): every outfall by at least one."""
 
     name: str
     demands: IntArray
@@ -89,7 +99,11 @@ class SitingProgress:
 
 @dataclass(frozen=True)
 class SitingTargetResult:
-    """What became of a target: demands that miss it although some site could help, and those that no allowed site can bring to it."""
+    """What became of a target.
+
+    ``missed`` are demands short of it although some site could help, ``out_of_reach`` those that no allowed site can
+    bring to it.
+    """
 
     name: str
     wanted: int
@@ -109,10 +123,11 @@ class SitingResult:
     added : array
         What each of ``sites`` adds to the value.
     value, base_value, upper_bound : float
-        Worth of existing and chosen sites together; of the existing ones alone; and more than no choice can reach (of those that meet the
-        targets where ``targets_met``, of all otherwise).
+        Worth of existing and chosen sites together; of the existing ones alone; and more than no choice can reach (of
+        those that meet the targets where ``targets_met``, of all otherwise).
     gap : float
-        ``(upper_bound - value) / (upper_bound - base_value)``: the part of what could be won that this choice may be short of, at most.
+        ``(upper_bound - value) / (upper_bound - base_value)``: the part of what could be won that this choice may be
+        short of, at most.
     proven : bool
         No choice is better.
     stopped : str
@@ -179,17 +194,18 @@ RUIN_MAX = 6
 BLINK = 0.03
 """Chance that recreate passes the best site by."""
 
-ROUNDS_PER_SITE = 100
+ROUNDS_PER_SITE = 200
 """Steps of ruin and recreate for each site to choose, at effort 1."""
 
 ROUNDS_MIN = 40_000
 """Steps of ruin and recreate at effort 1, at least."""
 
-WORK_MAX = 2.0e10
+WORK_MAX = 4.0e10
 """Most elementary updates of ruin and recreate at effort 1: about half a minute on one core."""
 
 BOUND_ROUNDS = (400, 1500)
-"""Least and most subgradient steps at effort 1; between them as many as take about as long as the search beside them."""
+"""Least and most subgradient steps at effort 1; between them as many as take about as long as the search beside
+them."""
 
 
 def cover_within(sites_xy: npt.ArrayLike, demands_xy: npt.ArrayLike, *, radius_m: float) -> sparse.csr_array:
@@ -209,7 +225,11 @@ def cover_within(sites_xy: npt.ArrayLike, demands_xy: npt.ArrayLike, *, radius_m
     """
     sites = np.asarray(sites_xy, float).reshape(-1, 2)
     demands = np.asarray(demands_xy, float).reshape(-1, 2)
-    found = cKDTree(demands).query_ball_point(sites, radius_m, return_sorted=True) if len(sites) and len(demands) else [[] for _ in sites]
+    found = (
+        cKDTree(demands).query_ball_point(sites, radius_m, return_sorted=True)
+        if len(sites) and len(demands)
+        else [[] for _ in sites]
+    )
     ptr = np.concatenate([[0], np.cumsum([len(row) for row in found])]).astype(np.int64)
     idx = np.concatenate([np.asarray(row, np.int64) for row in found]) if len(found) else np.zeros(0, np.int64)
     return sparse.csr_array((np.ones(len(idx), np.int8), idx, ptr), shape=(len(sites), len(demands)))
@@ -235,12 +255,23 @@ def _start(core: Core, seed: int) -> _Search:
     for by_cost in (False, True) if core.by_cost else (False,):
         cover = np.zeros(core.m, np.int32)
         opened = siting_kernels.greedy(
-            core.site_ptr, core.site_idx, core.unit, core.need, core.cost, np.ones(core.n, np.bool_), cover, core.count, core.budget, by_cost
+            core.site_ptr,
+            core.site_idx,
+            core.unit,
+            core.need,
+            core.cost,
+            np.ones(core.n, np.bool_),
+            cover,
+            core.count,
+            core.budget,
+            by_cost,
         )
         value = core.value(cover)
         if value > best_value:
             best_opened, best_cover, best_value = opened, cover, value
-    gain = np.add.reduceat(np.append(np.where(best_cover < core.need, core.unit, 0.0)[core.site_idx], 0.0), core.site_ptr[:-1])
+    gain = np.add.reduceat(
+        np.append(np.where(best_cover < core.need, core.unit, 0.0)[core.site_idx], 0.0), core.site_ptr[:-1]
+    )
     gain[core.site_ptr[1:] == core.site_ptr[:-1]] = 0.0
     gain[best_opened] = -np.inf
     open_sites = np.zeros(core.n, np.int64)
@@ -251,34 +282,89 @@ def _start(core: Core, seed: int) -> _Search:
     crowd = np.bincount(core.site_idx, minlength=core.m) * (len(best_opened) / max(core.n, 1))
     price = np.where(core.is_target, 0.0, core.unit / np.maximum(1.0, crowd))
     return _Search(
-        core, open_sites, where, best_cover, gain, open_sites.copy(), len(best_opened), len(best_opened), left, best_value, best_value,
-        np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64), bound=core.ceiling, price=price, best_price=price.copy(), direction=np.zeros(core.m),
-    )  # fmt: skip
+        core,
+        open_sites,
+        where,
+        best_cover,
+        gain,
+        open_sites.copy(),
+        len(best_opened),
+        len(best_opened),
+        left,
+        best_value,
+        best_value,
+        np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64),
+        bound=core.ceiling,
+        price=price,
+        best_price=price.copy(),
+        direction=np.zeros(core.m),
+    )
 
 
 def _improve(search: _Search, rounds: int, total: int) -> None:
     core = search.core
     scale = max(core.value_plain(search.best[: search.number_best]), 1e-300) / max(search.number_best, 1)
     search.number, search.number_best, search.left, search.value, search.best_value = siting_kernels.ruin_and_recreate(
-        core.site_ptr, core.site_idx, core.demand_ptr, core.demand_idx, core.unit, core.need, core.cost, search.cover, search.gain,
-        search.open_sites, search.where, search.number, search.number_best, search.best, core.count, search.left, core.by_cost, search.value,
-        search.best_value, search.state, HOT * scale, COLD * scale, search.done, total, rounds, RUIN_MAX, BLINK,
-    )  # fmt: skip
+        core.site_ptr,
+        core.site_idx,
+        core.demand_ptr,
+        core.demand_idx,
+        core.unit,
+        core.need,
+        core.cost,
+        search.cover,
+        search.gain,
+        search.open_sites,
+        search.where,
+        search.number,
+        search.number_best,
+        search.best,
+        core.count,
+        search.left,
+        core.by_cost,
+        search.value,
+        search.best_value,
+        search.state,
+        HOT * scale,
+        COLD * scale,
+        search.done,
+        total,
+        rounds,
+        RUIN_MAX,
+        BLINK,
+    )
     search.done += rounds
 
 
 def _tighten(search: _Search, lower: float, rounds: int) -> None:
     core = search.core
     search.bound, search.theta, search.stale = siting_kernels.lagrangian(
-        core.site_ptr, core.site_idx, core.unit, core.need, core.is_target, core.cost, core.count, core.budget, core.by_cost, lower,
-        search.price, search.best_price, search.bound, search.direction, search.theta, search.stale, rounds,
-    )  # fmt: skip
+        core.site_ptr,
+        core.site_idx,
+        core.unit,
+        core.need,
+        core.is_target,
+        core.cost,
+        core.count,
+        core.budget,
+        core.by_cost,
+        lower,
+        search.price,
+        search.best_price,
+        search.bound,
+        search.direction,
+        search.theta,
+        search.stale,
+        rounds,
+    )
 
 
 def _rounds(core: Core, number: int, effort: float) -> int:
     if not core.can_choose:
         return 0
-    return max(50, int(effort * min(max(ROUNDS_PER_SITE * number, ROUNDS_MIN), WORK_MAX / core.work_per_round(RUIN_MAX))))
+    return max(
+        50, int(effort * min(max(ROUNDS_PER_SITE * number, ROUNDS_MIN), WORK_MAX / core.work_per_round(RUIN_MAX)))
+    )
 
 
 def _bound_rounds(core: Core, rounds: int, effort: float) -> int:
@@ -309,7 +395,8 @@ def solve(
     seed : int
         Of the search; the answer depends on nothing else but ``effort`` and ``gap_target`` while no limit stops it.
     effort : float
-        Multiplies the steps of search and bound (1: seconds for a thousand sites, up to half a minute for ten thousand and a million demands).
+        Multiplies the steps of search and bound (1: seconds for a thousand sites, up to half a minute for ten thousand
+        and a million demands).
     gap_target : float
         Ends the search as soon as the gap is certified to be no larger.
     time_limit_s : float, optional
@@ -324,8 +411,8 @@ def solve(
     Raises
     ------
     InputError
-        Shapes that do not fit, negative or non-finite weights or costs, sites out of range or both forced and forbidden, forced sites over
-        the count or budget, neither or both of ``count`` and ``budget``.
+        Shapes that do not fit, negative or non-finite weights or costs, sites out of range or both forced and
+        forbidden, forced sites over the count or budget, neither or both of ``count`` and ``budget``.
     """
     began = time.perf_counter()
     if not effort > 0:
@@ -346,7 +433,9 @@ def solve(
             bounding.result()
             lower = core.value_plain(search.best[: search.number_best])
             if progress is not None:
-                progress(SitingProgress((chunk + 1) / chunks, core.fixed + lower, core.fixed + max(lower, search.bound)))
+                progress(
+                    SitingProgress((chunk + 1) / chunks, core.fixed + lower, core.fixed + max(lower, search.bound))
+                )
             if core.all_met(search.best[: search.number_best]) and _close_enough(lower, search.bound, gap_target):
                 break
             if cancelled is not None and cancelled():
@@ -361,7 +450,13 @@ def solve(
     impossible = False
     met = core.all_met(chosen)
     bound = search.bound if core.can_choose else value
-    if exact and not stopped and core.can_choose and siting_exact.fits(core) and not (met and _close_enough(value, bound, gap_target)):
+    if (
+        exact
+        and not stopped
+        and core.can_choose
+        and siting_exact.fits(core)
+        and not (met and _close_enough(value, bound, gap_target))
+    ):
         left_s = None if time_limit_s is None else max(0.1, time_limit_s - (time.perf_counter() - began))
         answer = siting_exact.solve_exact(core, chosen, time_limit_s=left_s, gap_target=gap_target)
         method = "exact"
@@ -421,20 +516,25 @@ def _result(
         short = wanted[covered[wanted] < target.at_least]
         reach = core.existing[short] + np.minimum(core.reach[short], core.most_sites)
         beyond = reach < target.at_least
-        targets.append(SitingTargetResult(target.name, len(wanted), len(wanted) - len(short), short[~beyond], short[beyond]))
+        targets.append(
+            SitingTargetResult(target.name, len(wanted), len(wanted) - len(short), short[~beyond], short[beyond])
+        )
     proven = gap == 0.0 and met
     cost = float(core.all_costs[sites].sum()) if len(sites) else 0.0
     return SitingResult(
-        sites, np.array(added, float), value, core.base, upper, gap, proven, stopped, method, cost, covered.astype(np.int64),
-        time.perf_counter() - began, tuple(targets), met, impossible,
-    )  # fmt: skip
-
-
-def check_size(problem: SitingProblem, *, entries_max: int = 500_000_000) -> None:
-    """Raise LimitExceeded when the coverage matrix has more than ``entries_max`` entries."""
-    entries = int(sparse.csr_array(problem.coverage).nnz)
-    if entries > entries_max:
-        raise LimitExceeded(
-            f"The problem has {entries:,} pairs of site and demand; {entries_max:,} is the limit. Use fewer candidates or larger cells.",
-            zh=f"站点与需求的组合有 {entries:,} 对，超过上限 {entries_max:,}。请减少候选点或放大单元。",
-        )
+        sites,
+        np.array(added, float),
+        value,
+        core.base,
+        upper,
+        gap,
+        proven,
+        stopped,
+        method,
+        cost,
+        covered.astype(np.int64),
+        time.perf_counter() - began,
+        tuple(targets),
+        met,
+        impossible,
+    )

@@ -23,7 +23,7 @@ NODES_MAX = 2_000
 
 @dataclass(frozen=True)
 class ExactAnswer:
-    """Sites (None: none found), bound on the worth by weight, whether the targets cannot be met, whether a limit ended the search."""
+    """Sites (None: none found), bound on worth, whether targets cannot be met, whether a limit ended the search."""
 
     sites: IntArray | None
     upper_bound: float
@@ -49,7 +49,9 @@ def solve_exact(core: Core, start: IntArray, *, time_limit_s: float | None, gap_
     n, m = core.n, core.m
     target = core.is_target
     plain = np.flatnonzero(~target)
-    by_demand = sparse.csc_array((np.ones(len(core.demand_idx)), core.demand_idx, core.demand_ptr), shape=(n, m)).T.tocsr()
+    by_demand = sparse.csc_array(
+        (np.ones(len(core.demand_idx)), core.demand_idx, core.demand_ptr), shape=(n, m)
+    ).T.tocsr()
     link = sparse.hstack([by_demand[plain], -sparse.eye_array(len(plain))])
     wanted = sparse.hstack([by_demand[np.flatnonzero(target)], sparse.csr_array((int(target.sum()), len(plain)))])
     side = np.concatenate([core.cost if core.by_cost else np.ones(n), np.zeros(len(plain))])[None, :]
@@ -73,7 +75,7 @@ def solve_exact(core: Core, start: IntArray, *, time_limit_s: float | None, gap_
     lp.a_matrix_.value_ = rows.data.astype(float)
     lp.integrality_ = [highspy.HighsVarType.kInteger] * n + [highspy.HighsVarType.kContinuous] * len(plain)
 
-    solver = highspy.Highs()
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
     for option, setting in {
         "output_flag": False,
         "random_seed": 0,
@@ -100,4 +102,6 @@ def solve_exact(core: Core, start: IntArray, *, time_limit_s: float | None, gap_
     if info.primal_solution_status == 2:  # kSolutionStatusFeasible
         found = np.flatnonzero(np.asarray(solver.getSolution().col_value[:n]) > 0.5).astype(np.int64)
     bound = float(info.mip_dual_bound)
-    return ExactAnswer(found, bound if np.isfinite(bound) else float("inf"), False, status != highspy.HighsModelStatus.kOptimal)
+    return ExactAnswer(
+        found, bound if np.isfinite(bound) else float("inf"), False, status != highspy.HighsModelStatus.kOptimal
+    )

@@ -1,20 +1,38 @@
-"""Inner loops of maximal covering: lazy greedy, ruin and recreate, Lagrangian bound. Arrays in, arrays out, no input checks.
+"""Inner loops of maximal covering: lazy greedy, ruin and recreate, Lagrangian bound. Arrays in, arrays out, no input
+checks.
 
-Names used throughout: ``n`` sites, ``m`` demands. The coverage matrix is held twice, by site (``site_ptr``, ``site_idx``: the demands a site
-covers) and by demand (``demand_ptr``, ``demand_idx``: the sites that cover it). ``need[i]`` is how many more times demand ``i`` is worth
-covering and ``unit[i]`` what each of those times is worth, so that a set of sites is worth ``sum(unit * minimum(need, cover))``: a
-submodular function, for which greedy is within 1 - 1/e of the best (Nemhauser, Wolsey and Fisher 1978).
+Names used throughout: ``n`` sites, ``m`` demands. The coverage matrix is held twice, by site (``site_ptr``,
+``site_idx``: the demands a site covers) and by demand (``demand_ptr``, ``demand_idx``: the sites that cover it).
+``need[i]`` is how many more times demand ``i`` is worth covering and ``unit[i]`` what each of those times is worth, so
+that a set of sites is worth ``sum(unit * minimum(need, cover))``: a submodular function, for which greedy is within 1 -
+1/e of the best (Nemhauser, Wolsey and Fisher 1978).
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
+
+type Array = npt.NDArray[Any]
 
 __all__ = ["greedy", "lagrangian", "ruin_and_recreate", "same_cover", "signatures", "walk_order"]
 
 
 @njit(cache=True, nogil=True)
-def _add(site, site_ptr, site_idx, demand_ptr, demand_idx, unit, need, cover, gain):
-    """Open ``site`` and keep ``gain`` (worth of opening each closed site; -inf when open) up to date; returns what it adds."""
+def _add(
+    site: int,
+    site_ptr: Array,
+    site_idx: Array,
+    demand_ptr: Array,
+    demand_idx: Array,
+    unit: Array,
+    need: Array,
+    cover: Array,
+    gain: Array,
+) -> Any:
+    """Open ``site`` and keep ``gain`` (worth of opening each closed site; -inf when open) up to date; returns what it
+    adds."""
     added = 0.0
     for a in range(site_ptr[site], site_ptr[site + 1]):
         i = site_idx[a]
@@ -30,7 +48,17 @@ def _add(site, site_ptr, site_idx, demand_ptr, demand_idx, unit, need, cover, ga
 
 
 @njit(cache=True, nogil=True)
-def _remove(site, site_ptr, site_idx, demand_ptr, demand_idx, unit, need, cover, gain):
+def _remove(
+    site: int,
+    site_ptr: Array,
+    site_idx: Array,
+    demand_ptr: Array,
+    demand_idx: Array,
+    unit: Array,
+    need: Array,
+    cover: Array,
+    gain: Array,
+) -> Any:
     """Close ``site``; returns what is lost, which is also its gain from now on."""
     lost = 0.0
     for a in range(site_ptr[site], site_ptr[site + 1]):
@@ -47,8 +75,9 @@ def _remove(site, site_ptr, site_idx, demand_ptr, demand_idx, unit, need, cover,
 
 
 @njit(cache=True, nogil=True)
-def walk_order(site_ptr, site_idx, demand_ptr, demand_idx):
-    """Number sites and demands breadth first from neighbour to neighbour, so that what is near in the problem is near in memory.
+def walk_order(site_ptr: Array, site_idx: Array, demand_ptr: Array, demand_idx: Array) -> Any:
+    """Number sites and demands breadth first from neighbour to neighbour, so that what is near in the problem is near
+    in memory.
 
     Returns
     -------
@@ -94,8 +123,9 @@ def walk_order(site_ptr, site_idx, demand_ptr, demand_idx):
 
 
 @njit(cache=True, nogil=True)
-def signatures(demand_ptr, demand_idx, keys):
-    """A 64-bit number for the set of sites that cover each demand: equal sets, equal numbers; unequal ones differ but for chance."""
+def signatures(demand_ptr: Array, demand_idx: Array, keys: Array) -> Any:
+    """A 64-bit number for the set of sites that cover each demand: equal sets, equal numbers; unequal ones differ but
+    for chance."""
     m = demand_ptr.size - 1
     sign = np.zeros(m, np.uint64)
     for i in range(m):
@@ -105,8 +135,9 @@ def signatures(demand_ptr, demand_idx, keys):
 
 
 @njit(cache=True, nogil=True)
-def same_cover(demand_ptr, demand_idx, group, first):
-    """Whether each demand is covered by exactly the sites that cover ``first[group]`` (rows of ``demand_idx`` sorted)."""
+def same_cover(demand_ptr: Array, demand_idx: Array, group: Array, first: Array) -> Any:
+    """Whether each demand is covered by exactly the sites that cover ``first[group]`` (rows of ``demand_idx``
+    sorted)."""
     for i in range(group.size):
         other = first[group[i]]
         degree = demand_ptr[i + 1] - demand_ptr[i]
@@ -119,7 +150,7 @@ def same_cover(demand_ptr, demand_idx, group, first):
 
 
 @njit(cache=True, nogil=True)
-def _sift_down(heap, key, size, at):
+def _sift_down(heap: Array, key: Array, size: int, at: int) -> Any:
     while True:
         child = 2 * at + 1
         if child >= size:
@@ -134,8 +165,20 @@ def _sift_down(heap, key, size, at):
 
 
 @njit(cache=True, nogil=True)
-def greedy(site_ptr, site_idx, unit, need, cost, allowed, cover, count, budget, by_cost):
-    """Lazy greedy (Minoux 1978): open the site of greatest gain (or gain per cost) until ``count`` or ``budget`` is used up.
+def greedy(
+    site_ptr: Array,
+    site_idx: Array,
+    unit: Array,
+    need: Array,
+    cost: Array,
+    allowed: Array,
+    cover: Array,
+    count: int,
+    budget: float,
+    by_cost: bool,
+) -> Any:
+    """Lazy greedy (Minoux 1978): open the site of greatest gain (or gain per cost) until ``count`` or ``budget`` is
+    used up.
 
     ``cover`` is updated in place. Returns the sites opened, in order.
     """
@@ -189,7 +232,7 @@ def greedy(site_ptr, site_idx, unit, need, cost, allowed, cover, count, budget, 
 
 
 @njit(cache=True, nogil=True)
-def _next(state):
+def _next(state: Array) -> Any:
     """SplitMix64: one random 64-bit number from ``state`` (a one-element array), the same on every machine."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
     z = state[0]
@@ -199,17 +242,17 @@ def _next(state):
 
 
 @njit(cache=True, nogil=True)
-def _below(state, n):
+def _below(state: Array, n: int) -> Any:
     return np.int64((_next(state) >> np.uint64(11)) % np.uint64(n))
 
 
 @njit(cache=True, nogil=True)
-def _uniform(state):
+def _uniform(state: Array) -> Any:
     return np.float64(_next(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
 @njit(cache=True, nogil=True)
-def _best_site(gain, cost, left, by_cost):
+def _best_site(gain: Array, cost: Array, left: float, by_cost: bool) -> Any:
     """The closed site of greatest gain (per cost) that fits into ``left``; -1 if none gains anything."""
     best = -1
     best_key = 0.0
@@ -228,13 +271,39 @@ def _best_site(gain, cost, left, by_cost):
 
 @njit(cache=True, nogil=True)
 def ruin_and_recreate(
-    site_ptr, site_idx, demand_ptr, demand_idx, unit, need, cost, cover, gain,
-    open_sites, where, n_open, n_open_best, best_sites, count, left, by_cost, value, best_value, state, hot, cold, done, total, rounds, ruin_max, blink
-):  # fmt: skip
+    site_ptr: Array,
+    site_idx: Array,
+    demand_ptr: Array,
+    demand_idx: Array,
+    unit: Array,
+    need: Array,
+    cost: Array,
+    cover: Array,
+    gain: Array,
+    open_sites: Array,
+    where: Array,
+    n_open: int,
+    n_open_best: int,
+    best_sites: Array,
+    count: int,
+    left: float,
+    by_cost: bool,
+    value: float,
+    best_value: float,
+    state: Array,
+    hot: float,
+    cold: float,
+    done: int,
+    total: int,
+    rounds: int,
+    ruin_max: int,
+    blink: float,
+) -> Any:
     """Close a few neighbouring sites, open the best ones instead, keep what is better (or, while hot, a little worse).
 
-    Neighbours are found by a random walk site → demand → site, so that the sites closed compete for the same demands. Everything but the
-    numbers is updated in place; ``where[j]`` is the place of site ``j`` in ``open_sites`` (-1 closed, -2 never to be closed or opened).
+    Neighbours are found by a random walk site → demand → site, so that the sites closed compete for the same demands.
+    Everything but the numbers is updated in place; ``where[j]`` is the place of site ``j`` in ``open_sites`` (-1
+    closed, -2 never to be closed or opened).
 
     Returns
     -------
@@ -321,7 +390,7 @@ def ruin_and_recreate(
 
 
 @njit(cache=True, nogil=True)
-def _relaxed_choice(profit, cost, count, budget, by_cost, take):
+def _relaxed_choice(profit: Array, cost: Array, count: int, budget: float, by_cost: bool, take: Array) -> Any:
     """Best fractional choice of sites for the given profits: ``take`` (0…1 a site) and its worth."""
     take[:] = 0.0
     worth = 0.0
@@ -359,14 +428,31 @@ def _relaxed_choice(profit, cost, count, budget, by_cost, take):
 
 @njit(cache=True, nogil=True)
 def lagrangian(
-    site_ptr, site_idx, unit, need, is_target, cost, count, budget, by_cost, lower, price, best_price, best_bound, direction, theta, stale, rounds
-):  # fmt: skip
-    """Subgradient steps on the prices of demands; every price vector gives an upper bound of the worth of any choice of sites.
+    site_ptr: Array,
+    site_idx: Array,
+    unit: Array,
+    need: Array,
+    is_target: Array,
+    cost: Array,
+    count: int,
+    budget: float,
+    by_cost: bool,
+    lower: float,
+    price: Array,
+    best_price: Array,
+    best_bound: float,
+    direction: Array,
+    theta: float,
+    stale: int,
+    rounds: int,
+) -> Any:
+    """Subgradient steps on the prices of demands; every price vector gives an upper bound of the worth of any choice of
+    sites.
 
-    The coupling "a demand counts only as often as open sites cover it" is relaxed with prices ``0 <= price <= unit``; what remains is a
-    choice of sites by their summed prices (Galvão and ReVelle 1996). For a target (``is_target``: must be covered ``need`` times) the price
-    is any number ≥ 0. ``lower`` is the worth of a known solution (for Polyak's step). ``price``, ``best_price`` and ``direction`` are updated
-    in place.
+    The coupling "a demand counts only as often as open sites cover it" is relaxed with prices ``0 <= price <= unit``;
+    what remains is a choice of sites by their summed prices (Galvão and ReVelle 1996). For a target (``is_target``:
+    must be covered ``need`` times) the price is any number ≥ 0. ``lower`` is the worth of a known solution (for
+    Polyak's step). ``price``, ``best_price`` and ``direction`` are updated in place.
 
     Returns
     -------

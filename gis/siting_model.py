@@ -1,4 +1,5 @@
-"""A siting problem made ready for computing: checked, reduced to what is open, equal demands merged, laid out for the cache."""
+"""A siting problem made ready for computing: checked, reduced to what is open, equal demands merged, laid out for the
+cache."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -21,8 +22,11 @@ type IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Core:
-    """The open part of a problem. Sites and demands here are renumbered; ``site_ids`` leads back. Targets are demands of their own at the end
-    of no particular order, marked by ``is_target`` and worth more than all weights together."""
+    """The open part of a problem.
+
+    Sites and demands here are renumbered; ``site_ids`` leads back. Targets are demands of their own, marked by
+    ``is_target`` and worth more than all weights together. From ``matrix`` on, fields are of the whole problem.
+    """
 
     n: int
     m: int
@@ -38,7 +42,6 @@ class Core:
     budget: float
     by_cost: bool
     site_ids: IntArray
-    # of the whole problem
     matrix: sparse.csr_array
     weights: FloatArray
     times: IntArray
@@ -106,7 +109,10 @@ class Core:
 def _vector(values: npt.ArrayLike, size: int, name: str, zh: str, *, positive: bool = False) -> FloatArray:
     array = np.asarray(values, float)
     if array.shape != (size,):
-        raise InputError(f"{name}: {size} values expected, {array.size} given.", zh=f"{zh}：应有 {size} 个值，实有 {array.size} 个。")
+        raise InputError(
+            f"{name}: {size} values expected, {array.size} given.",
+            zh=f"{zh}：应有 {size} 个值，实有 {array.size} 个。",
+        )
     if not np.isfinite(array).all() or (array < 0).any() or (positive and (array <= 0).any()):
         rule, rule_zh = ("above 0", "大于 0") if positive else ("0 or more", "不小于 0")
         raise InputError(f"{name} must be finite and {rule}.", zh=f"{zh}须为有限数且{rule_zh}。")
@@ -114,7 +120,8 @@ def _vector(values: npt.ArrayLike, size: int, name: str, zh: str, *, positive: b
 
 
 def _counts(values: npt.ArrayLike, size: int, name: str, zh: str, *, least: int) -> IntArray:
-    array = _vector(np.broadcast_to(np.asarray(values, float), (size,)) if np.ndim(values) == 0 else values, size, name, zh)
+    given = np.broadcast_to(np.asarray(values, float), (size,)) if np.ndim(values) == 0 else values
+    array = _vector(given, size, name, zh)
     whole = array.astype(np.int64)
     if (whole != array).any() or (whole < least).any():
         raise InputError(f"{name} must be whole numbers of at least {least}.", zh=f"{zh}须为不小于 {least} 的整数。")
@@ -136,7 +143,8 @@ def _limits(problem: "SitingProblem", costs: FloatArray, forced: IntArray, n: in
             raise InputError("The count must not be negative.", zh="数量不能为负。")
         if problem.count < len(forced):
             raise InputError(
-                f"{len(forced)} sites are forced, but the count is {problem.count}.", zh=f"必选 {len(forced)} 处，数量仅 {problem.count}。"
+                f"{len(forced)} sites are forced, but the count is {problem.count}.",
+                zh=f"必选 {len(forced)} 处，数量仅 {problem.count}。",
             )
         return min(problem.count - len(forced), n), float("inf"), False
     budget = float(problem.budget or 0.0)
@@ -146,7 +154,9 @@ def _limits(problem: "SitingProblem", costs: FloatArray, forced: IntArray, n: in
         raise InputError("A budget needs the costs of the sites.", zh="使用预算须给出各处费用。")
     left = budget - float(costs[forced].sum())
     if left < 0:
-        raise InputError(f"The forced sites cost {-left:g} more than the budget.", zh=f"必选站点费用超出预算 {-left:g}。")
+        raise InputError(
+            f"The forced sites cost {-left:g} more than the budget.", zh=f"必选站点费用超出预算 {-left:g}。"
+        )
     return n, left, True
 
 
@@ -168,7 +178,11 @@ def build_core(problem: "SitingProblem") -> Core:
     n, m = matrix.shape
     weights = _vector(problem.weights, m, "weights", "权重")
     costs = np.ones(n) if problem.costs is None else _vector(problem.costs, n, "costs", "费用", positive=True)
-    existing = np.zeros(m, np.int64) if problem.existing is None else _counts(problem.existing, m, "existing", "已有覆盖", least=0)
+    existing = (
+        np.zeros(m, np.int64)
+        if problem.existing is None
+        else _counts(problem.existing, m, "existing", "已有覆盖", least=0)
+    )
     times = _counts(problem.times, m, "times", "覆盖次数", least=1)
     forced = _numbers(problem.forced, n, "forced", "必选站点")
     forbidden = _numbers(problem.forbidden, n, "forbidden", "禁选站点")
@@ -179,7 +193,9 @@ def build_core(problem: "SitingProblem") -> Core:
 
     covered = existing.copy()
     if len(forced):
-        covered += np.bincount(np.concatenate([matrix.indices[matrix.indptr[j] : matrix.indptr[j + 1]] for j in forced]), minlength=m)
+        covered += np.bincount(
+            np.concatenate([matrix.indices[matrix.indptr[j] : matrix.indptr[j + 1]] for j in forced]), minlength=m
+        )
     unit_all = weights / times
     base = float((unit_all * np.minimum(existing, times)).sum())
     fixed = float((unit_all * np.minimum(covered, times)).sum())
@@ -202,7 +218,10 @@ def build_core(problem: "SitingProblem") -> Core:
     most = min(count, len(open_ids))
     for target in problem.targets:
         if target.at_least < 1:
-            raise InputError(f"Target {target.name}: at_least must be 1 or more.", zh=f"目标 {target.name}：at_least 须不小于 1。")
+            raise InputError(
+                f"Target {target.name}: at_least must be 1 or more.",
+                zh=f"目标 {target.name}：at_least 须不小于 1。",
+            )
         wanted = _numbers(target.demands, m, f"target {target.name}", f"目标 {target.name}")
         lacking = np.minimum(np.maximum(target.at_least - covered[wanted], 0), np.minimum(open_degree[wanted], most))
         columns.append(wanted[lacking > 0])
@@ -227,18 +246,41 @@ def build_core(problem: "SitingProblem") -> Core:
     small = by_demand[:, first]
     by_site = sparse.csr_array(small)
     site_order, demand_order = siting_kernels.walk_order(
-        by_site.indptr.astype(np.int64), by_site.indices.astype(np.int32), small.indptr.astype(np.int64), small.indices.astype(np.int32)
+        by_site.indptr.astype(np.int64),
+        by_site.indices.astype(np.int32),
+        small.indptr.astype(np.int64),
+        small.indices.astype(np.int32),
     )
     by_site = sparse.csr_array(by_site[site_order][:, demand_order])
     by_site.sort_indices()
     small = sparse.csc_array(by_site)
     small.sort_indices()
     return Core(
-        len(open_ids), len(first), by_site.indptr.astype(np.int64), by_site.indices.astype(np.int32), small.indptr.astype(np.int64),
-        small.indices.astype(np.int32), merged_unit[demand_order], merged_need[demand_order], merged_target[demand_order],
-        costs[open_ids][site_order], count, budget, by_cost, open_ids[site_order], matrix, weights, times, existing, reach,
-        most + len(forced), costs, forced, base, fixed,
-    )  # fmt: skip
+        len(open_ids),
+        len(first),
+        by_site.indptr.astype(np.int64),
+        by_site.indices.astype(np.int32),
+        small.indptr.astype(np.int64),
+        small.indices.astype(np.int32),
+        merged_unit[demand_order],
+        merged_need[demand_order],
+        merged_target[demand_order],
+        costs[open_ids][site_order],
+        count,
+        budget,
+        by_cost,
+        open_ids[site_order],
+        matrix,
+        weights,
+        times,
+        existing,
+        reach,
+        most + len(forced),
+        costs,
+        forced,
+        base,
+        fixed,
+    )
 
 
 def _merge(
@@ -250,7 +292,9 @@ def _merge(
     order = np.lexsort((is_target, need, sign))
     fresh = np.ones(len(order), np.bool_)
     if len(order):
-        fresh[1:] = (np.diff(sign[order]) != 0) | (np.diff(need[order]) != 0) | (np.diff(is_target[order].astype(np.int8)) != 0)
+        fresh[1:] = np.diff(sign[order]) != 0
+        fresh[1:] |= np.diff(need[order]) != 0
+        fresh[1:] |= is_target[order][1:] != is_target[order][:-1]
     group = np.empty(len(order), np.int64)
     group[order] = np.cumsum(fresh) - 1
     first = order[fresh]
