@@ -108,7 +108,8 @@ class Database:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_timeout=30,
-            connect_args={"connect_timeout": 10, "application_name": "baige"},
+            # "$user" would be the schema of the layers where the owner is called baige
+            connect_args={"connect_timeout": 10, "application_name": "baige", "options": "-c search_path=public"},
         )
 
     @property
