@@ -34,7 +34,7 @@ from gis.settings import CameraDefaults
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["Assumed", "CameraTable", "Optics", "Rejected", "prepare"]
+__all__ = ["Assumed", "CameraTable", "Optics", "Rejected", "check_densities", "describe_assumed", "prepare"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -111,7 +111,7 @@ class CameraTable:
     densities_px_m: tuple[float, ...]
     crs: str | None = None
     rejected: tuple[Rejected, ...] = ()
-    assumptions: tuple[str, ...] = field(default=())
+    defaults: CameraDefaults = field(default_factory=CameraDefaults)
 
     def __len__(self) -> int:
         return len(self.id)
@@ -120,6 +120,16 @@ class CameraTable:
     def reach_m(self) -> Floats:
         """How far each camera matters: the range of the coarsest density."""
         return np.asarray(self.radius_m[:, 0], dtype=np.float64)
+
+    @property
+    def tally(self) -> dict[Assumed, int]:
+        """How many cameras each assumption was made for."""
+        return {bit: count for bit in Assumed if (count := int(np.count_nonzero(self.assumed & np.uint16(bit))))}
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was assumed of these cameras, in words."""
+        return describe_assumed(self.tally, len(self), len(self.rejected), self.defaults)
 
     def take(self, index: npt.ArrayLike) -> "CameraTable":
         """The cameras at ``index`` (numbers or a mask), in that order."""
@@ -379,7 +389,7 @@ class _Reader:
         status = c.online()
         self._mark(status == UNKNOWN, Assumed.STATUS)
         good = np.array([i not in self.bad for i in range(len(c.id))], dtype=np.bool_)
-        table = CameraTable(
+        return CameraTable(
             id=c.id,
             x=c.x,
             y=c.y,
@@ -396,8 +406,8 @@ class _Reader:
             densities_px_m=densities,
             crs=c.crs,
             rejected=tuple(self.bad[i] for i in sorted(self.bad)),
+            defaults=self.defaults,
         ).take(good)
-        return replace(table, assumptions=_assumptions(table, self.defaults))
 
 
 def _slope(angle_deg: Floats) -> Floats:
@@ -406,25 +416,23 @@ def _slope(angle_deg: Floats) -> Floats:
     return np.where(angle_deg <= -89.9, -np.inf, np.where(angle_deg >= 89.9, np.inf, steep))
 
 
-def _assumptions(table: CameraTable, defaults: CameraDefaults) -> tuple[str, ...]:
+def describe_assumed(tally: Mapping[Assumed, int], cameras: int, rejected: int, defaults: CameraDefaults) -> tuple[str, ...]:
+    """Assumptions in words, with how many of ``cameras`` each was made for."""
     said = {
-        Assumed.HEIGHT: f"mount height {defaults.mount_height_m:g} m",
-        Assumed.HFOV: f"horizontal view {defaults.hfov_deg:g}°",
-        Assumed.VFOV: f"vertical view {defaults.vfov_deg:g}°",
-        Assumed.TILT: f"tilt {defaults.tilt_deg:g}°",
-        Assumed.RANGE: f"view distance {defaults.view_dist_m:g} m",
-        Assumed.RESOLUTION: f"width {defaults.res_w_px} px",
-        Assumed.TYPE: "fixed camera",
-        Assumed.STATUS: "network state unknown: never confirmed online",
-        Assumed.DIRECTION_UNKNOWN: "direction unknown: nothing confirmed",
+        Assumed.HEIGHT: f"mount height {defaults.mount_height_m:g} m by default",
+        Assumed.HFOV: f"horizontal view {defaults.hfov_deg:g}° by default (panoramic 360°)",
+        Assumed.VFOV: f"vertical view {defaults.vfov_deg:g}° by default (panoramic 90°)",
+        Assumed.TILT: f"tilt {defaults.tilt_deg:g}° by default (panoramic 45°)",
+        Assumed.RANGE: f"view distance {defaults.view_dist_m:g} m by default",
+        Assumed.RESOLUTION: f"width {defaults.res_w_px} px by default",
+        Assumed.TYPE: "structure type unknown, taken as fixed",
+        Assumed.STATUS: "network state unknown, never confirmed online",
+        Assumed.DIRECTION_UNKNOWN: "direction unknown, nothing confirmed",
         Assumed.AZIMUTH_FROM_CODE: "azimuth from a direction code, known to 22.5°",
         Assumed.RANGE_CUT: "view distance cut to the greatest range",
+        Assumed.MOVED: "inside a building, moved to its edge",
     }
-    lines = []
-    for bit, text in said.items():
-        count = int(np.count_nonzero(table.assumed & int(bit)))
-        if count:
-            lines.append(f"{count} of {len(table)} cameras: {text} (default, or by type where one is set)" if bit < Assumed.TYPE else f"{count} of {len(table)} cameras: {text}")
-    if table.rejected:
-        lines.append(f"{len(table.rejected)} cameras were rejected")
+    lines = [f"{tally[bit]} of {cameras} cameras: {said[bit]}" for bit in Assumed if tally.get(bit)]
+    if rejected:
+        lines.append(f"{rejected} cameras were rejected and take no part")
     return tuple(lines)

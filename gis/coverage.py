@@ -15,7 +15,7 @@ import numpy as np
 from gis.cameras import CameraTable, check_densities, prepare
 from gis.coverage_chunks import CHUNK, PRODUCTS, CoverageResult
 from gis.coverage_place import Placed, place
-from gis.coverage_run import FAN_DENSITY, Job, Progress, fingerprint, run_tiles, tiles_of
+from gis.coverage_run import FAN_DENSITY, Job, Progress, digest_of, run_tiles, tiles_of
 from gis.errors import InputError, LimitExceeded
 from gis.settings import CameraDefaults
 from gis.visibility_surface import Buildings, Surface, Terrain
@@ -23,7 +23,7 @@ from gis.visibility_surface import Buildings, Surface, Terrain
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["PRODUCTS", "CoverageResult", "compute", "job_of"]
+__all__ = ["PRODUCTS", "CoverageResult", "compute", "empty_result", "job_of"]
 
 SIGHTS_MAX = 2.0e11
 """Most cells that all cameras together may look at in one run; at one microsecond each this is more than two days."""
@@ -111,28 +111,37 @@ def compute(
     if tile_size < 1 or tile_size > 16_384:
         raise InputError("The tile size must be 1 to 16,384 cells.", zh="瓦片边长须为 1–16384 个像元。")
     size = CHUNK * math.ceil(tile_size / CHUNK)
-    name = fingerprint(job)
-    chunks = run_tiles(
+    result = empty_result(job)
+    result.rejected = table.rejected + job.placed.rejected
+    result.cameras = len(job.placed.cameras)
+    result.cameras_digest = digest_of(job.placed)
+    result.tally = job.placed.cameras.tally
+    result.chunks = run_tiles(
         job,
         tiles_of(job.placed, size=size),
         workers=workers or os.cpu_count() or 1,
         scheduler=scheduler,
         progress=progress,
         cancel=cancel,
-        folder=None if store is None else Path(store) / name,
+        folder=None if store is None else Path(store) / result.fingerprint,
     )
+    return result
+
+
+def empty_result(job: Job) -> CoverageResult:
+    """A result without cameras, with the parameters of a job."""
+    table = job.placed.cameras
     return CoverageResult(
         cell_m=job.surface.cell_m,
-        densities_px_m=densities,
-        chunks=chunks,
-        mode=mode,
-        target_height_m=target_height_m,
-        fingerprint=name,
+        densities_px_m=table.densities_px_m,
+        chunks={},
+        mode=job.mode,
+        target_height_m=job.target_height_m,
+        surface_digest=job.surface.digest,
         crs=table.crs,
-        cameras=len(job.placed.cameras),
-        rejected=table.rejected + job.placed.rejected,
-        assumptions=table.assumptions + job.surface.assumptions + _moved(job.placed),
-        provenance={"software": f"baige {_software()}", "refraction": job.surface.refraction},
+        defaults=table.defaults,
+        surface_assumptions=job.surface.assumptions,
+        software=f"baige {_software()}",
     )
 
 
@@ -184,11 +193,6 @@ def job_of(
             zh=f"{len(table):,} 台摄像机共需计算 {sights:.1e} 个像元，超过上限 {SIGHTS_MAX:.0e}。请用更大的像元或更小的范围。",
         )
     return table, Job(placed=place(table, surface), surface=surface, target_height_m=target_height_m, mode=mode)
-
-
-def _moved(placed: Placed) -> tuple[str, ...]:
-    count = int(np.count_nonzero(placed.moved_m))
-    return (f"{count} cameras stood inside a building and were moved to its edge",) if count else ()
 
 
 def _software() -> str:

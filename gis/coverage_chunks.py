@@ -4,21 +4,31 @@ Chunks lie on the lattice of the analysis system, whatever tiles the work was cu
 hold the same bytes.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gis.cameras import Rejected
+from gis.cameras import Assumed, Rejected, describe_assumed
 from gis.errors import InputError
+from gis.settings import CameraDefaults
 
-__all__ = ["CHUNK", "PRODUCTS", "CoverageResult", "pack", "unpack"]
+__all__ = ["CHUNK", "ENGINE", "PRODUCTS", "CoverageResult", "fingerprint", "pack", "unpack"]
 
+ENGINE = 1
+"""Grows with every change that changes results, so that stored tiles of another engine are not taken up again."""
 CHUNK = 256
 PRODUCTS = ("confirmed_installed", "possible_installed", "confirmed_online", "possible_online")
 Counts = npt.NDArray[np.uint16]
+
+
+def fingerprint(cameras_digest: int, surface_digest: str, mode: str, target_height_m: float, densities_px_m: tuple[float, ...]) -> str:
+    """A name for the inputs of a run."""
+    text = f"{ENGINE} {cameras_digest:x} {surface_digest} {mode} {target_height_m!r} {densities_px_m!r}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def pack(counts: Counts) -> bytes:
@@ -49,8 +59,9 @@ class CoverageResult:
     densities_px_m : rising.
     chunks : compressed counts by (chunk row, chunk column).
     crs : analysis system, where known.
-    mode, target_height_m : how the run was made; ``fingerprint`` names its inputs.
-    rejected : cameras that took no part; ``assumptions`` what was taken for granted, in words.
+    mode, target_height_m : how the run was made.
+    cameras : how many took part; ``rejected`` those that did not; ``tally`` how many each assumption was made for.
+    cameras_digest, surface_digest : names of the inputs; the first is a sum over the cameras, so that it follows changes.
     """
 
     cell_m: float
@@ -58,12 +69,25 @@ class CoverageResult:
     chunks: dict[tuple[int, int], bytes]
     mode: str
     target_height_m: float
-    fingerprint: str
+    cameras_digest: int = 0
+    surface_digest: str = ""
     crs: str | None = None
     cameras: int = 0
     rejected: tuple[Rejected, ...] = ()
-    assumptions: tuple[str, ...] = ()
-    provenance: Mapping[str, object] = field(default_factory=dict)
+    tally: dict[Assumed, int] = field(default_factory=dict)
+    defaults: CameraDefaults = field(default_factory=CameraDefaults)
+    surface_assumptions: tuple[str, ...] = ()
+    software: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """A name for all inputs of the run; equal inputs give the same, in whatever order the cameras stand."""
+        return fingerprint(self.cameras_digest, self.surface_digest, self.mode, self.target_height_m, self.densities_px_m)
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was taken for granted, in words."""
+        return describe_assumed(self.tally, self.cameras, len(self.rejected), self.defaults) + self.surface_assumptions
 
     @property
     def bands(self) -> int:

@@ -1,7 +1,7 @@
 """Where the cameras stand on a surface: cell, height of the eye, and what had to be moved or refused."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,16 +29,6 @@ class Placed:
     eye_m: npt.NDArray[np.float64]
     moved_m: npt.NDArray[np.float64]
     rejected: tuple[Rejected, ...]
-
-    @property
-    def reach_cells(self) -> int:
-        """The longest range, in cells."""
-        return int(math.ceil(self._reach)) if len(self.cameras) else 0
-
-    @property
-    def _reach(self) -> float:
-        return float((self.cameras.reach_m / self.cell_m).max())
-
     cell_m: float
 
 
@@ -91,8 +81,7 @@ def place(cameras: CameraTable, surface: Surface) -> Placed:
     for i in np.flatnonzero(void):
         rejected.append(Rejected(cameras.id[i], "no_terrain", "It stands where the terrain is not known.", "所在位置没有地形数据。"))
     keep &= ~void
-    table = cameras.take(keep)
-    object.__setattr__(table, "assumed", assumed[keep])
+    table = replace(cameras, assumed=assumed).take(keep)
     return Placed(
         cameras=table,
         row=row[keep],
@@ -113,8 +102,8 @@ def _edge(cameras: CameraTable, i: int, surface: Surface, row: int, col: int) ->
     middle = span + 1
     built = window.building >= 0
     here = int(window.building[middle, middle])
-    assert surface.buildings is not None  # a cell can only be built on when there are buildings  # noqa: S101
-    on_roof = cameras.height_m[i] > surface.buildings.height_m[here] + ROOF_CLEARANCE_M
+    heights = surface.buildings.height_m if surface.buildings is not None else np.empty(0)
+    on_roof = bool(cameras.height_m[i] > heights[here] + ROOF_CLEARANCE_M)
     half = cameras.half_confirmed_deg[i]
     if 0.0 <= half < 180.0:
         angle = math.radians(float(cameras.azimuth_deg[i]))

@@ -5,7 +5,7 @@ import hashlib
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,8 @@ from gis.coverage_place import Placed
 from gis.errors import BackendError, Cancelled, LimitExceeded
 from gis.visibility_surface import Surface
 
-__all__ = ["Job", "Tile", "count_window", "fingerprint", "run_tile", "run_tiles", "tiles_of"]
+__all__ = ["Job", "Tile", "count_window", "digest_of", "run_tile", "run_tiles", "tiles_of"]
 
-ENGINE = 1
-"""Grows with every change that changes results, so that stored tiles of another engine are not taken up again."""
 FAN_DENSITY = {"exact": 1.0, "fast": 1.5}
 Chunks = dict[tuple[int, int], bytes]
 Progress = Callable[[int, int], None]
@@ -78,8 +76,10 @@ def tiles_of(placed: Placed, *, size: int) -> list[Tile]:
     ]
 
 
-def count_window(job: Job, row: int, col: int, rows: int, cols: int, which: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
-    """Counts by best class, uint16 (rows, cols, 4 * classes), of the cameras ``which`` in a window of cells."""
+def count_window(
+    job: Job, row: int, col: int, rows: int, cols: int, which: npt.NDArray[np.int64], *, sign: int = 1, counts: npt.NDArray[np.uint16] | None = None
+) -> npt.NDArray[np.uint16]:
+    """Counts by best class, uint16 (rows, cols, 4 * classes), of the cameras ``which`` in a window of cells; ``sign`` -1 takes away."""
     if len(which) > 65_535:
         raise LimitExceeded(f"{len(which):,} cameras meet one tile; at most 65,535.", zh=f"单个瓦片涉及摄像机 {len(which):,} 台，上限 65,535。")
     placed, table = job.placed, job.placed.cameras
@@ -90,7 +90,8 @@ def count_window(job: Job, row: int, col: int, rows: int, cols: int, which: npt.
     north = int(placed.row[which].max()) + reach + 1
     east = int(placed.col[which].max()) + reach + 1
     window = job.surface.window(south, west, north - south + 1, east - west + 1)
-    counts = np.zeros((rows, cols, 4 * job.classes), dtype=np.uint16)
+    if counts is None:
+        counts = np.zeros((rows, cols, 4 * job.classes), dtype=np.uint16)
     count_tile(
         window.z,
         south,
@@ -108,7 +109,7 @@ def count_window(job: Job, row: int, col: int, rows: int, cols: int, which: npt.
         table.slope_possible,
         table.radius_m,
         table.online,
-        1,
+        sign,
         job.target_height_m,
         job.surface.drop,
         job.surface.cell_m,
@@ -132,34 +133,27 @@ def run_tile(job: Job, tile: Tile) -> Chunks:
     return chunks
 
 
-def fingerprint(job: Job) -> str:
-    """A name for all inputs of a run; equal inputs give the same, in whatever order the cameras stand."""
-    digest = hashlib.sha256(f"{ENGINE} {job.mode} {job.target_height_m!r} {job.placed.cameras.densities_px_m!r}".encode())
-    table, placed, surface = job.placed.cameras, job.placed, job.surface
-    order = np.lexsort((table.azimuth_deg, placed.col, placed.row, np.array(table.id)))
-    for values in (
-        placed.row,
-        placed.col,
-        placed.eye_m,
-        table.azimuth_deg,
-        table.half_confirmed_deg,
-        table.half_possible_deg,
-        table.slope_confirmed,
-        table.slope_possible,
-        table.radius_m,
-        table.online,
-    ):
-        digest.update(np.ascontiguousarray(values[order]).tobytes())
-    digest.update(repr((surface.cell_m, surface.dem_missing_m, surface.refraction)).encode())
-    if surface.terrain is not None:
-        t = surface.terrain
-        digest.update(repr((t.west_m, t.north_m, t.dx_m, t.dy_m, t.heights_m.shape)).encode())
-        digest.update(np.ascontiguousarray(t.heights_m).tobytes())
-    if surface.buildings is not None:
-        b = surface.buildings
-        for part in (b.xy, b.ring_start, b.ring_of, b.height_m):
-            digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()[:32]
+def digest_of(placed: Placed) -> int:
+    """A name for a set of placed cameras: the sum of one number for each, so that it can follow changes."""
+    table = placed.cameras
+    numbers = np.column_stack(
+        [
+            placed.row,
+            placed.col,
+            placed.eye_m,
+            table.azimuth_deg,
+            table.half_confirmed_deg,
+            table.half_possible_deg,
+            table.slope_confirmed,
+            table.slope_possible,
+            table.radius_m,
+            table.online,
+        ]
+    ).astype(np.float64)
+    total = 0
+    for name, line in zip(table.id, numbers, strict=True):
+        total += int.from_bytes(hashlib.blake2b(name.encode() + b"\0" + line.tobytes(), digest_size=16).digest(), "big")
+    return total % 2**128
 
 
 def run_tiles(
@@ -185,7 +179,10 @@ def run_tiles(
             done += 1
     if progress is not None:
         progress(done, len(tiles))
-    results = _on_cluster(job, open_tiles, scheduler, cancel) if scheduler else _on_threads(job, open_tiles, workers, cancel)
+    if scheduler:
+        results = _on_cluster(job, open_tiles, scheduler, cancel)
+    else:
+        results = _on_threads(job, open_tiles, workers, cancel)
     with contextlib.closing(results):
         for tile, part in results:
             _write_tile(folder, tile, part)
@@ -201,7 +198,7 @@ def _stop(cancel: Callable[[], bool] | None) -> None:
         raise Cancelled("The coverage run was stopped.", zh="覆盖分析已停止。")
 
 
-def _on_threads(job: Job, tiles: Iterable[Tile], workers: int, cancel: Callable[[], bool] | None) -> Iterator[tuple[Tile, Chunks]]:
+def _on_threads(job: Job, tiles: Iterable[Tile], workers: int, cancel: Callable[[], bool] | None) -> Generator[tuple[Tile, Chunks]]:
     """The kernels hold no interpreter lock: threads use all cores and share the surface."""
     waiting = iter(tiles)
     if workers <= 1:
@@ -228,7 +225,7 @@ def _on_threads(job: Job, tiles: Iterable[Tile], workers: int, cancel: Callable[
                 future.cancel()
 
 
-def _on_cluster(job: Job, tiles: list[Tile], address: str | None, cancel: Callable[[], bool] | None) -> Iterator[tuple[Tile, Chunks]]:
+def _on_cluster(job: Job, tiles: list[Tile], address: str | None, cancel: Callable[[], bool] | None) -> Generator[tuple[Tile, Chunks]]:
     """The same tiles on a dask.distributed cluster: the job is sent once to every worker."""
     try:
         from dask.distributed import Client, as_completed

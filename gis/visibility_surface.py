@@ -7,9 +7,11 @@ Terrain is interpolated bilinearly between the centres of the model's cells. Whe
 hide what is behind them, unless ``dem_missing_m`` declares a height. Buildings are added to the terrain cell by cell.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,8 +117,6 @@ class Buildings:
         CRSMismatch
             The footprints have no reference system.
         """
-        import shapely
-
         if buildings.crs is None:
             raise CRSMismatch("The buildings have no reference system.", zh="建筑数据没有坐标系。")
         if crs is not None:
@@ -280,6 +280,20 @@ class Surface:
             lines.extend(self.buildings.notes)
         return tuple(lines)
 
+    @cached_property
+    def digest(self) -> str:
+        """A name for everything that decides heights."""
+        name = hashlib.sha256(repr((self.cell_m, self.dem_missing_m, self.refraction)).encode())
+        if self.terrain is not None:
+            t = self.terrain
+            name.update(repr((t.west_m, t.north_m, t.dx_m, t.dy_m, t.heights_m.shape)).encode())
+            name.update(np.ascontiguousarray(t.heights_m))
+        if self.buildings is not None:
+            b = self.buildings
+            for part in (b.xy, b.ring_start, b.ring_of, b.height_m):
+                name.update(np.ascontiguousarray(part))
+        return name.hexdigest()[:32]
+
     def cell_of(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Row and column of positions."""
         rows = np.floor(np.asarray(y, dtype=np.float64) / self.cell_m).astype(np.int64)
@@ -332,7 +346,8 @@ class _BuildingIndex:
     def __init__(self, buildings: Buildings) -> None:
         import shapely
 
-        self._tree = shapely.STRtree(shapely.box(*buildings.bounds.T))
+        boxes = np.asarray(shapely.box(*buildings.bounds.T), dtype=object)
+        self._tree = shapely.STRtree(boxes.reshape(-1))
         self._bounds = buildings.bounds
         order = np.argsort(buildings.ring_of, kind="stable")
         self._rings = order.astype(np.int64)
@@ -383,7 +398,7 @@ def _height_at(
         if fu > 0.0:
             high += (heights[i + 1, j + 1] - high) * fu
         low += (high - low) * fv
-    return low if low == low else missing
+    return missing if math.isnan(low) else low
 
 
 @kernel
