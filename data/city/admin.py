@@ -80,9 +80,9 @@ def divide_city(cells: Cells, *, seed: int) -> Division:
     weight = population + np.where(cells.is_land, cells.area_m2 / 10_000.0 * 14.0, 0.0)
     unit = np.unique(np.column_stack([cells.quarter, county]), axis=0, return_inverse=True)[1].ravel()
     seats = apportion(np.bincount(county, weights=weight) ** 0.85, STREET_COUNT)
-    street = divide(unit, county, seats, weight, cells.x, cells.y, cells.area_m2, cells.adjacency)
+    street = divide(unit, county, seats, weight, cells.along_m, cells.away_m, cells.area_m2, cells.adjacency)
     seats = apportion(np.bincount(street, weights=weight), COMMUNITY_COUNT, least=3)
-    community = divide(unit, street, seats, weight, cells.x, cells.y, cells.area_m2, cells.adjacency)
+    community = divide(unit, street, seats, weight, cells.along_m, cells.away_m, cells.area_m2, cells.adjacency)
     street_county = np.zeros(STREET_COUNT, dtype=np.int64)
     street_county[street] = county
     street_code = _numbered([codes[c] for c in street_county], 3)

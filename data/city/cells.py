@@ -15,6 +15,9 @@ from data.city.terrain import Dem
 
 __all__ = ["Adjacency", "Cells", "draw_cells", "merged", "neighbours"]
 
+#: Rounded depth of the two banks' strips, to compare v with metres.
+DEPTH_M = {"L": 7000.0, "R": -3200.0}
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -38,6 +41,8 @@ class Cells:
         ``block``, ``front`` (riverfront), ``green`` (steep ground), ``island``, ``river`` or ``brook``.
     quarter : array of int
         Group of blocks between larger streets; water belongs to the quarter on its bank.
+    along_m, away_m : array of float
+        Where the block lies in the street network: downstream and away from the river. Straight lines in these are streets.
     """
 
     polygons: NDArray[np.object_]
@@ -50,6 +55,8 @@ class Cells:
     area_m2: Floats
     density: Floats
     slope_deg: Floats
+    along_m: Floats
+    away_m: Floats
     adjacency: Adjacency
     ring: Any
 
@@ -188,6 +195,8 @@ def draw_cells(
     steep = np.concatenate([p[0].is_steep for p in parts])[leaf]
     shift = int(parts[0][0].quarter.max()) + 1
     quarter = np.concatenate([parts[0][0].quarter, parts[1][0].quarter + shift])[leaf]
+    along = np.concatenate([0.5 * (p[0].u0 + p[0].u1) * (b.end_m - b.start_m) for b, p in zip(banks, parts, strict=True)])[leaf]
+    away = np.concatenate([0.5 * (p[0].v0 + p[0].v1) * DEPTH_M[b.side] for b, p in zip(banks, parts, strict=True)])[leaf]
     bank_side = np.where(leaf < len(shapes[0]), "L", "R").astype(object)
     kind[front] = "front"
     kind[steep] = "green"
@@ -213,7 +222,9 @@ def draw_cells(
     quarter = _water_quarters(kind, quarter, county, links)
     x, y = inside[:, 0], inside[:, 1]
     ring = shapely.coverage_union_all(polygons)
-    return Cells(polygons, kind, quarter, county, bank_side, x, y, shapely.area(polygons), density(x, y), dem.slope_deg(x, y), links, ring)
+    along, away = along[source], away[source]
+    return Cells(polygons, kind, quarter, county, bank_side, x, y, shapely.area(polygons), density(x, y), dem.slope_deg(x, y), along, away,
+                 links, ring)  # fmt: skip
 
 
 def _water_quarters(kind: NDArray[np.object_], quarter: Ints, county: NDArray[np.object_], links: Adjacency) -> Ints:

@@ -25,7 +25,7 @@ def apportion(weights: Floats, total: int, *, least: int = 1) -> Ints:
 
 
 def bisect(weights: Floats, x: Floats, y: Floats, parts: int) -> Ints:
-    """Label points 0…parts−1 by halving across the longer axis, weights shared in proportion."""
+    """Label points 0…parts−1 by halving across x or y, whichever is longer, weights shared in proportion."""
     labels = np.zeros(len(x), dtype=np.int64)
     stack = [(np.arange(len(x)), parts, 0)]
     while stack:
@@ -33,11 +33,9 @@ def bisect(weights: Floats, x: Floats, y: Floats, parts: int) -> Ints:
         if count == 1:
             labels[index] = first
             continue
-        centred = np.column_stack([x[index], y[index]])
-        centred = centred - centred.mean(axis=0)
-        _, _, axes = np.linalg.svd(centred, full_matrices=False)
-        axis = axes[0] * np.sign(axes[0][np.abs(axes[0]).argmax()])
-        order = index[np.argsort(centred @ axis, kind="stable")]
+        # Cuts run with the streets: along the axis on which the points spread more.
+        along = x[index] if np.std(x[index]) >= np.std(y[index]) else y[index]
+        order = index[np.argsort(along, kind="stable")]
         low = count // 2
         total = np.cumsum(weights[order])
         cut = int(np.searchsorted(total, total[-1] * low / count))
