@@ -24,17 +24,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
+from urllib.parse import urlencode
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import URL
 
 from gis.errors import ConfigError, DatabaseUnavailable
 from gis.settings import Settings
-from layers.access import LEAKPROOF_FUNCTIONS
-from layers.access import LEAKPROOF_FUNCTIONS
-from layers.cluster_external import check_external, normalise_url
 from layers.cluster_install import Installation, ServerUser, find_installation, server_user
 from layers.cluster_machine import measure_machine, server_settings
 
@@ -134,8 +131,7 @@ class EmbeddedCluster:
         return self._url(SUPERUSER, database)
 
     def _url(self, role: str, database: str) -> str:
-        query = {"host": str(self._socket_dir()), "port": str(PORT)}
-        return URL.create("postgresql+psycopg", username=role, database=database, query=query).render_as_string(hide_password=False)
+        return f"postgresql+psycopg://{role}@/{database}?{urlencode({'host': str(self._socket_dir()), 'port': PORT})}"
 
     # -- what the user calls ---------------------------------------------------------------------------------------------------
 
@@ -292,7 +288,7 @@ class EmbeddedCluster:
             self.data_dir.rename(self.base / f"data.broken-{int(time.time())}")
         fresh = self.base / "data.new"
         _log.info("Making the embedded database in %s", self.data_dir)
-        command = [installation.bindir / "initdb", "-D", fresh, "-U", SUPERUSER, "-E", "UTF8", "--auth-local=trust", "--auth-host=reject"]
+        command: list[str | Path] = [installation.bindir / "initdb", "-D", fresh, "-U", SUPERUSER, "-E", "UTF8", "--auth-local=trust", "--auth-host=reject"]
         command += ["--data-checksums"] if self.durable else ["--no-sync"]
         # C.UTF-8 knows the letters of all languages and sorts by code point; C is everywhere.
         for locale in ("C.UTF-8", "C"):
@@ -408,7 +404,7 @@ class EmbeddedCluster:
 
     # -- inside the database ---------------------------------------------------------------------------------------------------
 
-    def _connect(self, role: str, database: str, *, autocommit: bool = True) -> psycopg.Connection[tuple[object, ...]]:
+    def _connect(self, role: str, database: str, *, autocommit: bool = True) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(
             host=str(self._socket_dir()), port=PORT, user=role, dbname=database, autocommit=autocommit, connect_timeout=10, options=""
         )
@@ -474,7 +470,9 @@ class EmbeddedCluster:
             connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(half), sql.Identifier(name)))
 
 
-def _mark_leakproof(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+def _mark_leakproof(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    from layers.access import LEAKPROOF_FUNCTIONS
+
     for function in LEAKPROOF_FUNCTIONS:
         connection.execute(sql.SQL("ALTER FUNCTION {} LEAKPROOF").format(sql.SQL(function)))
 
@@ -532,6 +530,8 @@ def resolve_database_url(settings: Settings, *, check: bool = True) -> str:
         See `EmbeddedCluster.start` and `layers.cluster_external.check_external`.
     """
     if settings.database_url is not None:
+        from layers.cluster_external import check_external, normalise_url
+
         url = normalise_url(settings.database_url.get_secret_value())
         if check:
             check_external(url)

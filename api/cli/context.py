@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
@@ -15,9 +15,10 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from gis.settings import Settings
-from layers.cluster import resolve_database_url
-from layers.database import Database
-from layers.migrate import upgrade
+
+# SQLAlchemy, alembic and the catalogue take a second to import: only a command that needs the database does.
+if TYPE_CHECKING:
+    from layers.database import Database
 
 __all__ = ["AppContext", "pass_app"]
 
@@ -76,10 +77,15 @@ class AppContext:
     @cached_property
     def database_url(self) -> str:
         """URL of the database, of the embedded one when no other is set; that is started if need be."""
+        from layers.cluster import resolve_database_url
+
         return resolve_database_url(self.settings)
 
-    def database(self, *, pool_size: int = 5) -> Database:
+    def database(self, *, pool_size: int = 5) -> "Database":
         """The database with its schema brought up to date; closed when the command ends."""
+        from layers.database import Database
+        from layers.migrate import upgrade
+
         database = Database(self.database_url, pool_size=pool_size)
         click.get_current_context().call_on_close(database.dispose)
         upgrade(database, city=self.settings.city_config)

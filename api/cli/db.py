@@ -5,8 +5,6 @@ import click
 from api.cli.context import AppContext, pass_app
 from gis.errors import ConfigError
 from layers.cluster import ClusterStatus, EmbeddedCluster
-from layers.cluster_external import check_external, libpq_url, normalise_url
-from layers.migrate import upgrade
 
 __all__ = ["command"]
 
@@ -53,7 +51,7 @@ def _describe(app: AppContext, status: ClusterStatus, url: str | None) -> None:
 @pass_app
 def init(app: AppContext) -> None:
     """Make the database with all its tables; where it exists, bring it up to date. 建立数据库及全部数据表，已有则更新。"""
-    upgrade(app.database_url, city=app.settings.city_config)
+    app.database()
     app.say("The database is ready.", "数据库已就绪。")
 
 
@@ -84,6 +82,8 @@ def stop(app: AppContext) -> None:
 def status(app: AppContext) -> None:
     """Say whether the database runs, and where it is; exit code 1 if it does not. 显示数据库状态与位置，未运行时退出码为 1。"""
     if app.settings.database_url is not None:
+        from layers.cluster_external import check_external, normalise_url
+
         check_external(normalise_url(app.settings.database_url.get_secret_value()))
         app.emit({"state": "external"}, app.text("The database of BAIGE_DATABASE_URL is reachable and fit.", "BAIGE_DATABASE_URL 所指数据库可用。"))
         return
@@ -98,6 +98,8 @@ def status(app: AppContext) -> None:
 @pass_app
 def url(app: AppContext, sqlalchemy: bool) -> None:
     """Start the database and print its address, for psql, QGIS and GDAL. 启动数据库并输出连接地址，可用于 psql、QGIS、GDAL。"""
+    from layers.cluster_external import libpq_url
+
     address = app.database_url if sqlalchemy else libpq_url(app.database_url)
     app.emit({"url": address}, address)
 
