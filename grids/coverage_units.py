@@ -1,0 +1,148 @@
+"""Coverage by units of the city: grid cells, and from them communities, streets, counties, zones and urban–rural classes."""
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from gis.coverage import PRODUCTS, CoverageResult
+from gis.coverage_sampling import along_lines, at_points
+from gis.coverage_zones import by_zones
+
+__all__ = ["cover_cells", "roll_up"]
+
+#: Columns that add up from cell to unit; shares are worked out from them again.
+_LEVELS = ("overview", "outline", "discern")
+_SHARES = {"confirmed": "confirmed_online", "possible": "possible_online", "online": None}
+
+
+def cover_cells(
+    result: CoverageResult,
+    cells: gpd.GeoDataFrame,
+    *,
+    closed: np.ndarray,
+    roads: gpd.GeoDataFrame,
+    crossings: np.ndarray,
+    cameras: gpd.GeoDataFrame,
+) -> pd.DataFrame:
+    """Sums of each grid cell: square metres, metres and counts, seen and in all.
+
+    Parameters
+    ----------
+    result : CoverageResult
+    cells : GeoDataFrame
+        Polygons that do not overlap, in the analysis system.
+    closed : array of polygons
+        Buildings and water: not public space.
+    roads : GeoDataFrame of lines
+    crossings : array of points
+    cameras : GeoDataFrame of points with ``net_status``
+
+    Returns
+    -------
+    DataFrame
+        One row a cell, in the order of ``cells``: ``area_m2``, ``public_m2``, ``m2_<product>_<n>``, ``road_m``, ``road_<product>``,
+        ``crossings``, ``crossings_confirmed``, ``cameras``, ``cameras_online``.
+    """
+    shapes = cells.geometry.to_numpy()
+    zones = by_zones(result, shapes, without=closed)
+    sums = pd.DataFrame({"area_m2": shapely.area(shapes), "public_m2": zones.open_m2})
+    for p, product in enumerate(PRODUCTS):
+        for d in range(len(result.densities_px_m)):
+            sums[f"m2_{product}_{d}"] = zones.covered_m2[:, p, d]
+    tree = shapely.STRtree(shapes)
+    _add_roads(result, sums, shapes, tree, roads)
+    places, owner = _owners(tree, crossings)
+    seen = at_points(result, shapely.get_x(places), shapely.get_y(places)).counts
+    _add(sums, "crossings", owner, np.ones(len(owner)))
+    _add(sums, "crossings_confirmed", owner, seen[:, PRODUCTS.index("confirmed_online"), 0] > 0)
+    sites, owner = _owners(tree, cameras.geometry.to_numpy(), extra=(cameras["net_status"] == "on").to_numpy())
+    _add(sums, "cameras", owner[0], np.ones(len(owner[0])))
+    _add(sums, "cameras_online", owner[0], owner[1])
+    return sums
+
+
+def _owners(tree: shapely.STRtree, points: np.ndarray, *, extra: np.ndarray | None = None):  # type: ignore[no-untyped-def]
+    which, cell = tree.query(points, predicate="intersects")
+    which, first = np.unique(which, return_index=True)  # a point on an edge belongs to one cell only
+    cell = cell[first]
+    return points[which], cell if extra is None else (cell, extra[which])
+
+
+def _add(sums: pd.DataFrame, name: str, owner: np.ndarray, values: np.ndarray) -> None:
+    sums[name] = np.bincount(owner, weights=np.asarray(values, dtype=float), minlength=len(sums))
+
+
+def _add_roads(result: CoverageResult, sums: pd.DataFrame, shapes: np.ndarray, tree: shapely.STRtree, roads: gpd.GeoDataFrame) -> None:
+    lines = roads.geometry.to_numpy()
+    road, cell = tree.query(lines, predicate="intersects")
+    pieces = shapely.intersection(lines[road], shapes[cell])
+    keep = shapely.length(pieces) > 0
+    pieces, cell = pieces[keep], cell[keep]
+    linear = np.isin(shapely.get_type_id(pieces), (1, 5))
+    pieces, cell = pieces[linear], cell[linear]
+    seen = along_lines(result, pieces, step_m=max(2.0, result.cell_m))
+    _add(sums, "road_m", cell, seen.length_m)
+    _add(sums, "road_confirmed", cell, seen.covered_m[:, PRODUCTS.index("confirmed_online"), 0])
+    _add(sums, "road_possible", cell, seen.covered_m[:, PRODUCTS.index("possible_online"), 0])
+
+
+def _shares(sums: pd.DataFrame, densities: int) -> pd.DataFrame:
+    """Fields of layer ``coverage_by_grid`` from sums; a share of nothing is unknown, not zero."""
+    out = pd.DataFrame(index=sums.index)
+    with np.errstate(all="ignore"):
+        for d, level in zip(range(densities), _LEVELS, strict=False):
+            out[f"confirmed_{level}"] = sums[f"m2_confirmed_installed_{d}"] / sums["public_m2"]
+            out[f"possible_{level}"] = sums[f"m2_possible_installed_{d}"] / sums["public_m2"]
+            out[f"online_{level}"] = sums[f"m2_confirmed_online_{d}"] / sums["public_m2"]
+        out["road_confirmed"] = sums["road_confirmed"] / sums["road_m"]
+        out["road_possible"] = sums["road_possible"] / sums["road_m"]
+    out = out.where(np.isfinite(out))
+    for name in ("area_m2", "public_m2", "road_m"):
+        out[name] = sums[name]
+    for name in ("crossings", "crossings_confirmed", "cameras", "cameras_online"):
+        out[name] = sums[name].astype("int64")
+    return out
+
+
+def roll_up(
+    sums: pd.DataFrame, cells: gpd.GeoDataFrame, *, densities: int, units: dict[str, tuple[pd.Series, gpd.GeoDataFrame | None]]
+) -> gpd.GeoDataFrame:
+    """Rows of layer ``coverage_by_grid``: one for each cell, then one for each larger unit.
+
+    Parameters
+    ----------
+    sums : DataFrame
+        From `cover_cells`.
+    cells : GeoDataFrame
+        The same cells, with ``id``, ``grid_code``, ``admin_code``, ``urban_rural``, ``name_zh``.
+    densities : int
+        Number of densities of the result.
+    units : dict
+        ``unit_kind`` → the unit's key of each cell (missing where it belongs to none) and the units' own frame (columns ``key``,
+        ``name_zh``, ``geom``), or None to merge the cells' outlines.
+    """
+    single = gpd.GeoDataFrame(_shares(sums, densities), geometry=cells.geometry.to_numpy(), crs=cells.crs).rename_geometry("geom")
+    single["unit_kind"] = "grid"
+    for target, source in (("grid_id", "id"), ("grid_code", "grid_code"), ("admin_code", "admin_code"), ("urban_rural", "urban_rural"), ("name_zh", "name_zh")):
+        single[target] = cells[source].to_numpy()
+    frames = [single]
+    for kind, (key, frame) in units.items():
+        total = sums.groupby(key.to_numpy()).sum()
+        if total.empty:
+            continue
+        part = _shares(total, densities)
+        part["unit_kind"] = kind
+        if frame is None:
+            shapes = gpd.GeoSeries(cells.geometry.to_numpy()).groupby(key.to_numpy()).agg(lambda s: shapely.union_all(s.to_numpy()))
+            places, names = shapes.reindex(part.index).to_numpy(), part.index.to_numpy()
+        else:
+            known = frame.drop_duplicates("key").set_index("key").reindex(part.index)
+            places, names = known["geom"].to_numpy(), known["name_zh"].to_numpy()
+        part["name_zh"] = names
+        part["admin_code"] = part.index if kind in ("community", "street", "county") else None
+        part["urban_rural"] = part.index if kind == "urban_rural" else None
+        kept = ~pd.isna(places)
+        frames.append(gpd.GeoDataFrame(part[kept], geometry=places[kept], crs=cells.crs).rename_geometry("geom"))
+    out = pd.concat(frames, ignore_index=True)
+    return gpd.GeoDataFrame(out.dropna(axis=1, how="all"), geometry="geom", crs=cells.crs)

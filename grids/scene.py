@@ -1,0 +1,106 @@
+"""The scene of an analysis: cameras, buildings, terrain and water of the city, in the analysis system."""
+
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+import shapely
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from gis.settings import CityConfig
+from gis.visibility_surface import Buildings, Surface, Terrain
+from layers.frames import read_frame
+from layers.rasters import dem_window
+
+__all__ = ["Scene", "read_scene"]
+
+#: A camera indoors sees nothing of the street, one that was taken away sees nothing at all.
+_OUTDOORS = "coalesce(room_type, 1) = 1 AND coalesce(device_state, 'in_use') <> 'removed'"
+
+_CAMERA_COLUMNS = (
+    "name_zh", "device_code", "ptz_type", "direction", "azimuth_deg", "hfov_deg", "vfov_deg", "tilt_deg", "view_dist_m", "res_w_px",
+    "mount_height_m", "mount_kind", "net_status", "device_state", "positional_acc_m", "admin_code",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What stands where. All frames are in EPSG ``srid``, metres, x east and y north.
+
+    Attributes
+    ----------
+    cameras : GeoDataFrame
+        Outdoor cameras with their optics, ``id`` as text.
+    left_out : dict
+        Why cameras of the register take no part, and how many.
+    buildings, water : GeoDataFrame
+    surface : Surface
+        Terrain and buildings for lines of sight.
+    terrain_filled : float
+        Share of the terrain's cells that were voids and were filled.
+    """
+
+    srid: int
+    cameras: gpd.GeoDataFrame
+    left_out: dict[str, int]
+    buildings: gpd.GeoDataFrame
+    water: gpd.GeoDataFrame
+    surface: Surface
+    terrain_filled: float
+    notes: tuple[str, ...]
+
+
+def read_scene(connection: Connection, city: CityConfig, *, cell_m: float | None = None) -> Scene:
+    """Read what lines of sight need.
+
+    Parameters
+    ----------
+    cell_m : float, optional
+        Cells of the surface; the city file's without it.
+
+    Raises
+    ------
+    BackendError
+        Database or raster cannot be read.
+    """
+    srid = city.analysis_srid
+    cameras = read_frame(connection, "camera_site", columns=_CAMERA_COLUMNS, srid=srid, where=sa.text(_OUTDOORS))
+    total = connection.exec_driver_sql("SELECT count(id) FROM baige.camera_site").scalar_one()
+    left_out = {"indoor_or_removed": int(total) - len(cameras)} if total > len(cameras) else {}
+    buildings = read_frame(connection, "building", columns=["height_m", "building_kind"], srid=srid)
+    water = read_frame(connection, "water", columns=["name_zh"], srid=srid)
+    water = water[shapely.get_dimensions(water.geometry.to_numpy()) == 2]
+    terrain, filled, notes = _terrain(connection, cameras, srid)
+    footprints = Buildings.from_polygons(buildings.geometry.to_numpy(), buildings["height_m"].to_numpy(dtype=float)) if len(buildings) else None
+    missing: float | None = None
+    if terrain is not None and len(cameras):
+        west, south, east, north = terrain.bounds
+        x, y = cameras.geometry.x.to_numpy(), cameras.geometry.y.to_numpy()
+        outside = int(np.count_nonzero((x < west) | (x > east) | (y < south) | (y > north)))
+        if outside or np.isnan(terrain.heights_m).any():
+            missing = float(np.nanmedian(terrain.heights_m))
+            notes = (*notes, f"{outside} cameras stand outside the terrain model: level ground at {missing:.0f} m assumed there")
+    surface = Surface(
+        cell_m=cell_m or city.coverage.cell_m,
+        terrain=terrain,
+        buildings=footprints,
+        dem_missing_m=missing,
+        refraction=city.coverage.refraction,
+    )
+    return Scene(srid, cameras, left_out, buildings, water, surface, filled, notes)
+
+
+def _terrain(connection: Connection, cameras: gpd.GeoDataFrame, srid: int) -> tuple[Terrain | None, float, tuple[str, ...]]:
+    if cameras.empty:
+        return None, 0.0, ()
+    west, south, east, north = cameras.total_bounds
+    margin = 1000.0
+    window = dem_window(connection, (west - margin, south - margin, east + margin, north + margin), srid)
+    if window is None:
+        return None, 0.0, ()
+    heights, affine, filled = window.heights_m, window.transform, window.filled
+    terrain = Terrain(heights, affine.c, affine.f, affine.a, -affine.e)
+    share = float(filled.mean()) if filled.size else 0.0
+    notes = (f"{share:.1%} of the terrain model was void and has been filled",) if share > 0 else ()
+    return terrain, share, notes
