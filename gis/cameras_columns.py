@@ -1,5 +1,6 @@
 """Columns of a camera register, from a GeoDataFrame or a mapping, as clean arrays."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ class Columns:
 
 
 def _empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or value != value or str(value) == "<NA>"
+    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and math.isnan(value)) or str(value) == "<NA>"
 
 
 def read_columns(cameras: "gpd.GeoDataFrame | Mapping[str, Any]", *, crs: Any = None) -> Columns:

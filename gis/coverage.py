@@ -14,7 +14,7 @@ import numpy as np
 
 from gis.cameras import CameraTable, check_densities, prepare
 from gis.coverage_chunks import CHUNK, PRODUCTS, CoverageResult
-from gis.coverage_place import Placed, place
+from gis.coverage_place import place
 from gis.coverage_run import FAN_DENSITY, Job, Progress, digest_of, run_tiles, tiles_of
 from gis.errors import InputError, LimitExceeded
 from gis.settings import CameraDefaults

@@ -34,10 +34,10 @@ def _sector_box(centre_deg: float, half_deg: float, reach: int) -> tuple[int, in
         west = min(west, e)
         east = max(east, e)
     return (
-        max(-reach, int(math.floor(south * reach)) - 1),
-        max(-reach, int(math.floor(west * reach)) - 1),
-        min(reach, int(math.ceil(north * reach)) + 1),
-        min(reach, int(math.ceil(east * reach)) + 1),
+        max(-reach, math.floor(south * reach) - 1),
+        max(-reach, math.floor(west * reach) - 1),
+        min(reach, math.ceil(north * reach) + 1),
+        min(reach, math.ceil(east * reach) + 1),
     )
 
 
@@ -83,11 +83,11 @@ def count_tile(
     cameras see the cell at best at each class of density. All other arrays are those of `gis.cameras.CameraTable` and `gis.coverage_place.Placed`;
     the window ``z`` must hold every camera with its whole range and one cell around.
     """
-    rows, cols, bands = counts.shape
+    rows, cols, _bands = counts.shape
     classes = radius.shape[1]
     size = 2 * reach_max + 3
     seen = np.zeros((size, size), dtype=np.uint8)
-    rays_max = max(8, int(math.ceil(density * (reach_max + 1))))
+    rays_max = max(8, math.ceil(density * (reach_max + 1)))
     work = np.empty((7, rays_max + 8), dtype=np.float64)
     middle = reach_max + 1
     step = np.uint16(1) if sign > 0 else np.uint16(65535)
@@ -178,6 +178,5 @@ def cumulate(counts: npt.NDArray[np.uint16], row: int, col: int, size: int, clas
                     total += int(counts[row + r, col + c, band])
                     value = (int(out[band, r, c]) + total) & 0xFFFF  # what is taken away wraps round
                     out[band, r, c] = value
-                    if value > greatest:
-                        greatest = value
+                    greatest = max(greatest, value)
     return greatest

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from gis.coverage_chunks import CHUNK, CoverageResult, Counts
+from gis.coverage_chunks import CHUNK, Counts, CoverageResult
 from gis.errors import InputError, LimitExceeded
 
 __all__ = ["LineCoverage", "PointCoverage", "PolygonCoverage", "along_lines", "at_points", "by_polygons", "sample_cells"]

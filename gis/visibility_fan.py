@@ -35,7 +35,7 @@ SIGHT_TOLERANCE = 1.0e-9
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def kernel(function: F) -> F:
+def kernel[F: Callable[..., Any]](function: F) -> F:
     """Compile with numba: no Python objects, no interpreter lock, compiled code kept on disk."""
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
@@ -146,8 +146,7 @@ def _look_octant(
             right = horizon[k + 1]
             if exact:
                 high = max(left, right)
-                if upper[k] > high:
-                    high = upper[k]
+                high = max(high, upper[k])
                 if slope >= high:
                     free = True
                 elif slope < lower[k] - 2.0 * SIGHT_TOLERANCE:
