@@ -1,0 +1,1 @@
+"""OpenStreetMap extracts as rows of Baige's layers."""

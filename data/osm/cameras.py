@@ -51,7 +51,9 @@ def _looks(tags: dict[str, str], structure: int | None, notes: Notes) -> tuple[f
     return first.azimuth_deg, first.width_deg if first.width_deg >= 1 else None
 
 
-def _coded(tags: dict[str, str], key: str, codes: dict[str, Any], notes: Notes, *, silent: frozenset[str] = frozenset()) -> Any:
+def _coded(
+    tags: dict[str, str], key: str, codes: dict[str, Any], notes: Notes, *, silent: frozenset[str] = frozenset()
+) -> Any:
     value = tags.get(key, "").strip().lower()
     if not value or value in silent:
         return None

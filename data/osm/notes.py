@@ -44,7 +44,9 @@ class Notes:
     def as_dict(self) -> dict[str, object]:
         """For reports in JSON: lists, the most frequent first."""
         return {
-            "unknown_values": [{"layer": la, "key": k, "value": v, "count": n} for (la, k, v), n in self.unknown.most_common()],
+            "unknown_values": [
+                {"layer": la, "key": k, "value": v, "count": n} for (la, k, v), n in self.unknown.most_common()
+            ],
             "skipped": [{"layer": la, "reason": r, "count": n} for (la, r), n in self.skipped.most_common()],
             "personal_tags_dropped": dict(self.personal.most_common()),
             "remarks": [{"layer": la, "remark": r, "count": n} for (la, r), n in self.remarks.most_common()],

@@ -17,14 +17,14 @@ RowMaker = Callable[[Tags, Notes], Row | None]
 
 _BUILDINGS = {
     "residential": "residential apartments house detached semidetached_house terrace dormitory bungalow villa cabin static_caravan",
-    "commercial": "commercial retail office hotel supermarket kiosk",
+    "commercial": "commercial retail office hotel supermarket kiosk restaurant shop",
     "industrial": "industrial warehouse factory manufacture hangar",
     "public": "public civic government train_station stadium sports_hall sports_centre fire_station castle museum transportation grandstand",
     "school": "school kindergarten university college",
     "medical": "hospital clinic",
     "religious": "religious church chapel cathedral temple mosque synagogue shrine monastery",
     "garage": "garage garages parking carport",
-    "other": "yes roof shed service greenhouse hut ruins construction bunker container",
+    "other": "yes roof shed service greenhouse hut ruins construction bunker container barn toilets pier railway bridge pavilion",
 }
 _BUILDING_KIND = {value: kind for kind, values in _BUILDINGS.items() for value in values.split()}
 _ROADS = {
@@ -46,8 +46,17 @@ _RAIL_CLASS = {
     "rail": "rail", "subway": "subway", "light_rail": "subway", "monorail": "subway", "tram": "tram", "funicular": "tram",
     "narrow_gauge": "industrial", "disused": "other", "construction": "other", "preserved": "other", "miniature": "other",
 }  # fmt: skip
-_RAIL_OTHER = frozenset({"platform", "platform_edge", "station", "halt", "turntable", "traverser", "signal_box", "yard", "roundhouse"})
-_WATERWAY = {"river": "river", "stream": "stream", "canal": "canal", "drain": "drain", "ditch": "drain", "tidal_channel": "other"}
+_RAIL_OTHER = frozenset(
+    {"platform", "platform_edge", "station", "halt", "turntable", "traverser", "signal_box", "yard", "roundhouse"}
+)
+_WATERWAY = {
+    "river": "river",
+    "stream": "stream",
+    "canal": "canal",
+    "drain": "drain",
+    "ditch": "drain",
+    "tidal_channel": "other",
+}
 _WATER_KIND = {
     "river": "river", "oxbow": "river", "rapids": "river", "lock": "canal", "canal": "canal", "ditch": "canal", "drain": "canal",
     "lake": "lake", "lagoon": "lake", "reservoir": "reservoir", "pond": "pond", "basin": "pond", "wastewater": "pond",
@@ -87,7 +96,9 @@ def _level(tags: Tags, layer: str, notes: Notes) -> int | None:
     return None
 
 
-def _coded(tags: Tags, key: str, codes: dict[str, str], layer: str, notes: Notes, *, otherwise: str | None) -> str | None:
+def _coded(
+    tags: Tags, key: str, codes: dict[str, str], layer: str, notes: Notes, *, otherwise: str | None
+) -> str | None:
     value = tags[key].strip().lower()
     if value not in codes:
         notes.unknown_value(layer, key, tags[key])
@@ -186,7 +197,10 @@ def waterway(tags: Tags, notes: Notes) -> Row | None:
     value = tags.get("waterway")
     if value not in _WATERWAY:
         return None
-    return {"waterway_kind": _WATERWAY[value], "underground": tags.get("tunnel", "no") != "no" or tags.get("location") == "underground"}
+    return {
+        "waterway_kind": _WATERWAY[value],
+        "underground": tags.get("tunnel", "no") != "no" or tags.get("location") == "underground",
+    }
 
 
 def water(tags: Tags, notes: Notes) -> Row | None:
@@ -310,7 +324,13 @@ def community(tags: Tags, notes: Notes) -> Row | None:
     if tags.get("boundary") != "administrative" or tags.get("admin_level") not in ("9", "10"):
         return None
     name = tags.get("name", "")
-    kind = "residents" if "社区" in name or "居委" in name else "villagers" if name.endswith("村") or "村委" in name else None
+    kind = (
+        "residents"
+        if "社区" in name or "居委" in name
+        else "villagers"
+        if name.endswith("村") or "村委" in name
+        else None
+    )
     return {"committee_kind": kind, "admin_code": _admin_code(tags)}
 
 

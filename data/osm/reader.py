@@ -24,11 +24,14 @@ Bounds = tuple[float, float, float, float]
 #: Objects with none of these keys are of no use to any layer and never leave the C++ side.
 KEYS = (
     "building", "highway", "railway", "waterway", "natural", "water", "amenity", "man_made", "landuse", "leisure", "boundary",
-    "entrance", "barrier", "harbour", "industrial", "healthcare", "place", "public_transport", "route_master",
+    "entrance", "barrier", "harbour", "industrial", "healthcare", "place", "building:part",
 )  # fmt: skip
-_GATES = frozenset({"gate", "lift_gate", "swing_gate", "sliding_gate", "entrance", "full-height_turnstile", "turnstile"})
+_GATES = frozenset(
+    {"gate", "lift_gate", "swing_gate", "sliding_gate", "entrance", "full-height_turnstile", "turnstile"}
+)
 _NOT_GATES = frozenset({"no", "emergency"})
 _SCHOOLS = frozenset({"school", "kindergarten", "college", "university"})
+_WORDS = {"n": "nodes", "w": "ways", "r": "relations"}
 _PROGRESS_EVERY = 20_000
 
 
@@ -172,7 +175,7 @@ class _Reading:
 
     def finish(self) -> Extract:
         for name in ("points", "lines", "areas"):
-            shapes = shapely.from_wkb(np.array(self._wkbs[name], dtype=object)) if self._wkbs[name] else []
+            shapes = shapely.from_wkb(np.array(self._wkbs[name], dtype=object))
             target: list[OsmObject] = getattr(self.found, name)
             for values, shape in zip(self._objects[name], shapes, strict=True):
                 target.append(OsmObject(values[0], values[1], values[2], shape, *values[3:]))
@@ -219,20 +222,16 @@ def read_extract(
     try:
         with osmium.io.Reader(str(path)) as reader:
             header = reader.header()
-            reading.found.timestamp = header.get("osmosis_replication_timestamp")
+            reading.found.timestamp = header.get("osmosis_replication_timestamp") or ""
             box = header.box()
             if box.valid():
                 reading.found.bounds = (box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat)
-        processor = osmium.FileProcessor(str(path)).with_locations().with_areas().with_filter(osmium.filter.KeyFilter(*KEYS))
+        processor = (
+            osmium.FileProcessor(str(path)).with_locations().with_areas().with_filter(osmium.filter.KeyFilter(*KEYS))
+        )
+        take = {"n": reading.node, "w": reading.way, "a": reading.area, "r": reading.relation}
         for number, thing in enumerate(processor, start=1):
-            if thing.is_node():
-                reading.node(thing)
-            elif thing.is_way():
-                reading.way(thing)
-            elif thing.is_area():
-                reading.area(thing)
-            elif thing.is_relation():
-                reading.relation(thing)
+            take[thing.type_str()](thing)
             if on_progress and number % _PROGRESS_EVERY == 0:
                 on_progress(number)
     except RuntimeError as error:
@@ -244,7 +243,9 @@ def read_extract(
         notes.remark("*", "the file holds no ways: it may have been cut off")
     if area is not None:
         before = len(found.points) + len(found.lines) + len(found.areas)
-        found.points, found.lines, found.areas = (_within(part, area) for part in (found.points, found.lines, found.areas))
+        found.points, found.lines, found.areas = (
+            _within(part, area) for part in (found.points, found.lines, found.areas)
+        )
         outside = before - len(found.points) - len(found.lines) - len(found.areas)
         if outside:
             notes.skipped["*", "outside the area"] += outside
@@ -256,13 +257,16 @@ def _unreadable(path: Path, error: RuntimeError) -> UnreadableFile:
     seen: Counter[str] = Counter()
     try:
         for thing in osmium.FileProcessor(str(path)):
-            seen["nodes" if thing.is_node() else "ways" if thing.is_way() else "relations"] += 1
+            seen[_WORDS[thing.type_str()]] += 1
     except RuntimeError:
         log.debug("second pass over %s ended as the first", path.name)
     log.debug("osmium: %s", error)
     if not seen:
-        return UnreadableFile(f"{path.name} is not OpenStreetMap data, or is damaged from its start.", zh=f"{path.name} 不是 OSM 数据或已损坏。")
-    shown = ", ".join(f"{seen[kind]:,} {kind}" for kind in ("nodes", "ways", "relations"))
+        return UnreadableFile(
+            f"{path.name} is not OpenStreetMap data, or is damaged from its start.",
+            zh=f"{path.name} 不是 OSM 数据或已损坏。",
+        )
+    shown = ", ".join(f"{seen[kind]:,} {kind}" for kind in _WORDS.values())
     return UnreadableFile(
         f"{path.name} breaks off or is damaged: {shown} could be read before the fault, then it ends. Nothing was loaded;"
         " download it again.",

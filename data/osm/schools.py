@@ -16,12 +16,26 @@ SCHOOL_AMENITIES = frozenset({"school", "kindergarten", "college", "university"}
 #: Read in this order: 学院街小学 is a primary school, 大学附属中学 a secondary one.
 _NAMES = (
     ("special", r"特殊教育|特教|培智|聋哑|盲校|启智"),
-    ("kindergarten", r"幼儿园|幼稚园|托儿所|maternelle|kindergarten|kindergarden|cr[èe]che|nursery|pre-?school|garderie"),
+    (
+        "kindergarten",
+        r"幼儿园|幼稚园|托儿所|maternelle|kindergarten|kindergarden|cr[èe]che|nursery|pre-?school|garderie",
+    ),
     ("primary", r"小学|完小|primary|elementary|[ée]l[ée]mentaire|primaire|grundschule|scuola elementare"),
-    ("secondary", r"中学|初中|高中|[一二三四五六七八九十]中$|附中|lyc[ée]e|coll[èe]ge|secondary|high school|middle school|gymnasium"),
+    (
+        "secondary",
+        r"中学|初中|高中|[一二三四五六七八九十]中$|附中|lyc[ée]e|coll[èe]ge|secondary|high school|middle school|gymnasium",
+    ),
     ("college", r"大学|学院|职业|技师|技工|党校|university|universit[ée]"),
 )
-_LEVELS = {"0": "kindergarten", "1": "primary", "2": "secondary", "3": "secondary", "4": "college", "5": "college", "6": "college"}
+_LEVELS = {
+    "0": "kindergarten",
+    "1": "primary",
+    "2": "secondary",
+    "3": "secondary",
+    "4": "college",
+    "5": "college",
+    "6": "college",
+}
 
 
 def school_kind(tags: dict[str, str]) -> str | None:

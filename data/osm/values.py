@@ -7,7 +7,16 @@ import math
 import re
 from dataclasses import dataclass
 
-__all__ = ["CARDINALS", "Direction", "building_height_m", "count", "direction", "length_m", "speed_km_h", "tilt_below_horizon_deg"]
+__all__ = [
+    "CARDINALS",
+    "Direction",
+    "building_height_m",
+    "count",
+    "direction",
+    "length_m",
+    "speed_km_h",
+    "tilt_below_horizon_deg",
+]
 
 _FOOT_M = 0.3048
 _INCH_M = 0.0254
@@ -40,11 +49,11 @@ def _number(text: str) -> float:
 
 
 def length_m(text: str | None) -> float | None:
-    """A length in metres from ``12``, ``12 m``, ``3,5``, ``40 ft`` or ``7'6"``; None where it is none of these.
+    r"""A length in metres from ``12``, ``12 m``, ``3,5``, ``40 ft`` or ``7'6"``; None where it is none of these.
 
     Examples
     --------
-    >>> length_m("12.5"), length_m("40 ft"), round(length_m("7'6\\""), 3), length_m("tall")
+    >>> length_m("12.5"), length_m("40 ft"), round(length_m("7'6\""), 3), length_m("tall")
     (12.5, 12.192, 2.286, None)
     """
     if text is None:
