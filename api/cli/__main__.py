@@ -1,0 +1,5 @@
+"""``python -m api.cli`` is ``baige``."""
+
+from api.cli import main
+
+main()
