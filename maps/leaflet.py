@@ -88,7 +88,7 @@ def embedded_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-class _Verbatim(Element):  # type: ignore[misc]
+class _Verbatim(Element):
     """Text that stands in the page as it is.
 
     branca reads what elements give it as a template once more; a feature called ``{{ … }}`` would then be run as code.
@@ -104,15 +104,15 @@ class _Verbatim(Element):  # type: ignore[misc]
         return self.text
 
 
-class _Layers(MacroElement):  # type: ignore[misc]
+class _Layers(MacroElement):
     """The packed layers and everything around the map, as one folium element."""
 
     def __init__(self, page: dict[str, Any]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._name = "BaigeLayers"
         self.page = page
 
-    def render(self, **_: Any) -> None:
+    def render(self, **_: Any) -> str:
         """Put script, style and data into the figure that the map is in."""
         figure = self.get_root()
         if not isinstance(figure, Figure) or self._parent is None:
@@ -128,6 +128,7 @@ class _Layers(MacroElement):  # type: ignore[misc]
         figure.header.add_child(_Verbatim(head), name=f"{name}_head")
         figure.html.add_child(_Verbatim(data), name=f"{name}_data")
         figure.script.add_child(_Verbatim(begin), name=name)
+        return ""
 
 
 def offline_map(

@@ -18,7 +18,7 @@ from maps.leaflet import PageText, offline_map
 from maps.style import legend_html, style_classes
 from maps.themes import DRAWING_ORDER
 
-__all__ = ["PAGES", "MapFacts", "Page", "build_page", "coverage_map", "page_map"]
+__all__ = ["PAGES", "MapFacts", "Page", "build_page", "coverage_map", "first_view", "page_map"]
 
 #: A page stays well below 15 MB with Leaflet and markup.
 PAGE_BYTES = 13_500_000
@@ -137,13 +137,15 @@ def _facts(facts: MapFacts, runs: set[str]) -> list[tuple[str, str]]:
 def _notices(frames: Mapping[str, gpd.GeoDataFrame], declarations: Mapping[str, LayerDeclaration]) -> list[tuple[str, str, str]]:
     found = []
     if any("synthetic" in frame and bool(frame["synthetic"].fillna(False).any()) for frame in frames.values()):
-        found.append(("synthetic", "合成数据：街道、建筑、设备和结果均为虚构，不是真实情况", "Synthetic data: streets, buildings, devices and results are invented"))
+        zh = "合成数据：街道、建筑、设备和结果均为虚构，不是真实情况"
+        found.append(("synthetic", zh, "Synthetic data: streets, buildings, devices and results are invented"))
     if any(declarations[name].classification != "public" and len(frame) for name, frame in frames.items()):
         found.append(("internal", "内部资料，请勿外传", "Internal: do not pass on"))
     return found
 
 
-def _bounds(page: Page, frames: Mapping[str, gpd.GeoDataFrame]) -> tuple[float, float, float, float] | None:
+def first_view(page: Page, frames: Mapping[str, gpd.GeoDataFrame]) -> tuple[float, float, float, float] | None:
+    """West, south, east, north in degrees of the layers that a page is about; None when there is nothing."""
     for name in (*page.focus, *frames):
         frame = frames.get(name)
         if frame is None or not len(frame):
@@ -239,7 +241,7 @@ def build_page(
         home=home,
     )
     legends = {p.name: legend_html(known[p.name], keys=_present(known[p.name], p)) for p in packed}
-    return offline_map(packed, text, bounds=_bounds(page, used), legends=legends)
+    return offline_map(packed, text, bounds=first_view(page, used), legends=legends)
 
 
 def _present(layer: LayerDeclaration, packed: Packed) -> set[str]:
