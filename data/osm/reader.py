@@ -118,6 +118,7 @@ class _Reading:
 
     def way(self, way: Any) -> None:
         self.found.counts["way"] += 1
+        shape: str | None
         try:
             shape = self._wkb.create_linestring(way)
         except (RuntimeError, osmium.InvalidLocationError):
@@ -222,7 +223,7 @@ def read_extract(
     try:
         with osmium.io.Reader(str(path)) as reader:
             header = reader.header()
-            reading.found.timestamp = header.get("osmosis_replication_timestamp") or ""
+            reading.found.timestamp = str(header.get("osmosis_replication_timestamp") or "")
             box = header.box()
             if box.valid():
                 reading.found.bounds = (box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat)
