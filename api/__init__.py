@@ -1,0 +1,1 @@
+"""The ways in: OGC API server and command line."""

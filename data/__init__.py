@@ -1,0 +1,1 @@
+"""The reference city, and adapters for sources of data."""

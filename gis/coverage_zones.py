@@ -32,7 +32,11 @@ class ZoneCoverage:
 
 
 def by_zones(
-    result: CoverageResult, zones: npt.NDArray[Any], *, without: npt.NDArray[Any] | None = None, workers: int | None = None
+    result: CoverageResult,
+    zones: npt.NDArray[Any],
+    *,
+    without: npt.NDArray[Any] | None = None,
+    workers: int | None = None,
 ) -> ZoneCoverage:
     """Square metres of zones that are seen, cell by cell (a cell belongs where its centre lies).
 
@@ -77,7 +81,11 @@ def by_zones(
         here, place = np.unique(inside, return_inverse=True)
         sums = np.zeros((len(here), 1 + 4 * d))
         sums[:, 0] = np.bincount(place, minlength=len(here))
-        if any((r, c) in result.chunks for r in range(row // CHUNK, (row + _BLOCK) // CHUNK) for c in range(col // CHUNK, (col + _BLOCK) // CHUNK)):
+        if any(
+            (r, c) in result.chunks
+            for r in range(row // CHUNK, (row + _BLOCK) // CHUNK)
+            for c in range(col // CHUNK, (col + _BLOCK) // CHUNK)
+        ):
             counts = result.window(row, col, _BLOCK, _BLOCK)
             for band in range(4 * d):
                 sums[:, 1 + band] = np.bincount(place[counts[band][mask] > 0], minlength=len(here))
@@ -85,7 +93,11 @@ def by_zones(
 
     west, south, east, north = shapely.total_bounds(shapes)
     first_row, first_col = int(south // cell) // _BLOCK * _BLOCK, int(west // cell) // _BLOCK * _BLOCK
-    places = [(row, col) for row in range(first_row, int(north // cell) + 1, _BLOCK) for col in range(first_col, int(east // cell) + 1, _BLOCK)]
+    places = [
+        (row, col)
+        for row in range(first_row, int(north // cell) + 1, _BLOCK)
+        for col in range(first_col, int(east // cell) + 1, _BLOCK)
+    ]
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for found in pool.map(lambda place: block(*place), places):
             if found is not None:

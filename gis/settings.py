@@ -102,7 +102,9 @@ def load_city(path: Path | None = None) -> CityConfig:
     except OSError as error:
         raise ConfigError(f"City file {path} cannot be read.", zh=f"无法读取城市文件 {path}。") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"City file {path} is not valid TOML: {error}", zh=f"城市文件 {path} 不是有效的 TOML：{error}") from error
+        raise ConfigError(
+            f"City file {path} is not valid TOML: {error}", zh=f"城市文件 {path} 不是有效的 TOML：{error}"
+        ) from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"City file: {faults}", zh=f"城市文件有误：{faults}") from error

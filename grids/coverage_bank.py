@@ -78,5 +78,17 @@ def bank_segments(result: CoverageResult, banks: gpd.GeoDataFrame, *, step_m: fl
                     "geom": substring(line, *along),
                 }
             )
-    columns = ["reach_code", "bank_side", "start_m", "end_m", "length_m", "stationing", "state", "density_px_m", "cameras", "admin_code", "name_zh"]
+    columns = [
+        "reach_code",
+        "bank_side",
+        "start_m",
+        "end_m",
+        "length_m",
+        "stationing",
+        "state",
+        "density_px_m",
+        "cameras",
+        "admin_code",
+        "name_zh",
+    ]
     return gpd.GeoDataFrame(rows, columns=[*columns, "geom"], geometry="geom", crs=banks.crs)

@@ -1,9 +1,12 @@
 """Coverage by units of the city: grid cells, and from them communities, streets, counties, zones and urban–rural classes."""
 
+from typing import Any
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+from numpy.typing import NDArray
 
 from gis.coverage import PRODUCTS, CoverageResult
 from gis.coverage_sampling import along_lines, at_points
@@ -11,18 +14,19 @@ from gis.coverage_zones import by_zones
 
 __all__ = ["cover_cells", "roll_up"]
 
-#: Columns that add up from cell to unit; shares are worked out from them again.
+Places = NDArray[Any]
+
+#: Names of the densities, coarsest first, as the fields of the layer have them.
 _LEVELS = ("overview", "outline", "discern")
-_SHARES = {"confirmed": "confirmed_online", "possible": "possible_online", "online": None}
 
 
 def cover_cells(
     result: CoverageResult,
     cells: gpd.GeoDataFrame,
     *,
-    closed: np.ndarray,
+    closed: Places,
     roads: gpd.GeoDataFrame,
-    crossings: np.ndarray,
+    crossings: Places,
     cameras: gpd.GeoDataFrame,
 ) -> pd.DataFrame:
     """Sums of each grid cell: square metres, metres and counts, seen and in all.
@@ -52,28 +56,31 @@ def cover_cells(
             sums[f"m2_{product}_{d}"] = zones.covered_m2[:, p, d]
     tree = shapely.STRtree(shapes)
     _add_roads(result, sums, shapes, tree, roads)
-    places, owner = _owners(tree, crossings)
+    which, owner = _owners(tree, crossings)
+    places = crossings[which]
     seen = at_points(result, shapely.get_x(places), shapely.get_y(places)).counts
     _add(sums, "crossings", owner, np.ones(len(owner)))
     _add(sums, "crossings_confirmed", owner, seen[:, PRODUCTS.index("confirmed_online"), 0] > 0)
-    sites, owner = _owners(tree, cameras.geometry.to_numpy(), extra=(cameras["net_status"] == "on").to_numpy())
-    _add(sums, "cameras", owner[0], np.ones(len(owner[0])))
-    _add(sums, "cameras_online", owner[0], owner[1])
+    site, owner = _owners(tree, cameras.geometry.to_numpy())
+    _add(sums, "cameras", owner, np.ones(len(owner)))
+    _add(sums, "cameras_online", owner, (cameras["net_status"] == "on").to_numpy()[site])
     return sums
 
 
-def _owners(tree: shapely.STRtree, points: np.ndarray, *, extra: np.ndarray | None = None):  # type: ignore[no-untyped-def]
+def _owners(tree: shapely.STRtree, points: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which points lie in a cell, and in which; a point on an edge belongs to one cell only."""
     which, cell = tree.query(points, predicate="intersects")
-    which, first = np.unique(which, return_index=True)  # a point on an edge belongs to one cell only
-    cell = cell[first]
-    return points[which], cell if extra is None else (cell, extra[which])
+    which, first = np.unique(which, return_index=True)
+    return which, cell[first]
 
 
-def _add(sums: pd.DataFrame, name: str, owner: np.ndarray, values: np.ndarray) -> None:
+def _add(sums: pd.DataFrame, name: str, owner: Places, values: Places) -> None:
     sums[name] = np.bincount(owner, weights=np.asarray(values, dtype=float), minlength=len(sums))
 
 
-def _add_roads(result: CoverageResult, sums: pd.DataFrame, shapes: np.ndarray, tree: shapely.STRtree, roads: gpd.GeoDataFrame) -> None:
+def _add_roads(
+    result: CoverageResult, sums: pd.DataFrame, shapes: Places, tree: shapely.STRtree, roads: gpd.GeoDataFrame
+) -> None:
     lines = roads.geometry.to_numpy()
     road, cell = tree.query(lines, predicate="intersects")
     pieces = shapely.intersection(lines[road], shapes[cell])
@@ -106,7 +113,11 @@ def _shares(sums: pd.DataFrame, densities: int) -> pd.DataFrame:
 
 
 def roll_up(
-    sums: pd.DataFrame, cells: gpd.GeoDataFrame, *, densities: int, units: dict[str, tuple[pd.Series, gpd.GeoDataFrame | None]]
+    sums: pd.DataFrame,
+    cells: gpd.GeoDataFrame,
+    *,
+    densities: int,
+    units: dict[str, tuple[pd.Series, gpd.GeoDataFrame | None]],
 ) -> gpd.GeoDataFrame:
     """Rows of layer ``coverage_by_grid``: one for each cell, then one for each larger unit.
 
@@ -122,9 +133,17 @@ def roll_up(
         ``unit_kind`` → the unit's key of each cell (missing where it belongs to none) and the units' own frame (columns ``key``,
         ``name_zh``, ``geom``), or None to merge the cells' outlines.
     """
-    single = gpd.GeoDataFrame(_shares(sums, densities), geometry=cells.geometry.to_numpy(), crs=cells.crs).rename_geometry("geom")
+    single = gpd.GeoDataFrame(
+        _shares(sums, densities), geometry=cells.geometry.to_numpy(), crs=cells.crs
+    ).rename_geometry("geom")
     single["unit_kind"] = "grid"
-    for target, source in (("grid_id", "id"), ("grid_code", "grid_code"), ("admin_code", "admin_code"), ("urban_rural", "urban_rural"), ("name_zh", "name_zh")):
+    for target, source in (
+        ("grid_id", "id"),
+        ("grid_code", "grid_code"),
+        ("admin_code", "admin_code"),
+        ("urban_rural", "urban_rural"),
+        ("name_zh", "name_zh"),
+    ):
         single[target] = cells[source].to_numpy()
     frames = [single]
     for kind, (key, frame) in units.items():
@@ -134,7 +153,11 @@ def roll_up(
         part = _shares(total, densities)
         part["unit_kind"] = kind
         if frame is None:
-            shapes = gpd.GeoSeries(cells.geometry.to_numpy()).groupby(key.to_numpy()).agg(lambda s: shapely.union_all(s.to_numpy()))
+            shapes = (
+                gpd.GeoSeries(cells.geometry.to_numpy())
+                .groupby(key.to_numpy())
+                .agg(lambda s: shapely.union_all(s.to_numpy()))
+            )
             places, names = shapes.reindex(part.index).to_numpy(), part.index.to_numpy()
         else:
             known = frame.drop_duplicates("key").set_index("key").reindex(part.index)

@@ -1,6 +1,8 @@
 """The scene of an analysis: cameras, buildings, terrain and water of the city, in the analysis system."""
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -11,12 +13,15 @@ from sqlalchemy.engine import Connection
 from gis.settings import CityConfig
 from gis.visibility_surface import Buildings, Surface, Terrain
 from layers.frames import read_frame
-from layers.rasters import dem_window
+from layers.rasters import dem_rasters, dem_window
 
 __all__ = ["Scene", "read_scene"]
 
 #: A camera indoors sees nothing of the street, one that was taken away sees nothing at all.
 _OUTDOORS = "coalesce(room_type, 1) = 1 AND coalesce(device_state, 'in_use') <> 'removed'"
+
+_MARGIN_M = 1000.0
+_TERRAIN_CELLS_MAX = 60_000_000
 
 _CAMERA_COLUMNS = (
     "name_zh", "device_code", "ptz_type", "direction", "azimuth_deg", "hfov_deg", "vfov_deg", "tilt_deg", "view_dist_m", "res_w_px",
@@ -51,11 +56,13 @@ class Scene:
     notes: tuple[str, ...]
 
 
-def read_scene(connection: Connection, city: CityConfig, *, cell_m: float | None = None) -> Scene:
+def read_scene(connection: Connection, city: CityConfig, home: Path, *, cell_m: float | None = None) -> Scene:
     """Read what lines of sight need.
 
     Parameters
     ----------
+    home : Path
+        ``BAIGE_HOME``, where the rasters are.
     cell_m : float, optional
         Cells of the surface; the city file's without it.
 
@@ -71,8 +78,12 @@ def read_scene(connection: Connection, city: CityConfig, *, cell_m: float | None
     buildings = read_frame(connection, "building", columns=["height_m", "building_kind"], srid=srid)
     water = read_frame(connection, "water", columns=["name_zh"], srid=srid)
     water = water[shapely.get_dimensions(water.geometry.to_numpy()) == 2]
-    terrain, filled, notes = _terrain(connection, cameras, srid)
-    footprints = Buildings.from_polygons(buildings.geometry.to_numpy(), buildings["height_m"].to_numpy(dtype=float)) if len(buildings) else None
+    terrain, filled, notes = _terrain(connection, home, cameras, srid)
+    footprints = (
+        Buildings.from_polygons(buildings.geometry.to_numpy(), buildings["height_m"].to_numpy(dtype=float))
+        if len(buildings)
+        else None
+    )
     missing: float | None = None
     if terrain is not None and len(cameras):
         west, south, east, north = terrain.bounds
@@ -80,7 +91,10 @@ def read_scene(connection: Connection, city: CityConfig, *, cell_m: float | None
         outside = int(np.count_nonzero((x < west) | (x > east) | (y < south) | (y > north)))
         if outside or np.isnan(terrain.heights_m).any():
             missing = float(np.nanmedian(terrain.heights_m))
-            notes = (*notes, f"{outside} cameras stand outside the terrain model: level ground at {missing:.0f} m assumed there")
+            notes = (
+                *notes,
+                f"{outside} cameras stand outside the terrain model: level ground at {missing:.0f} m assumed there",
+            )
     surface = Surface(
         cell_m=cell_m or city.coverage.cell_m,
         terrain=terrain,
@@ -91,16 +105,19 @@ def read_scene(connection: Connection, city: CityConfig, *, cell_m: float | None
     return Scene(srid, cameras, left_out, buildings, water, surface, filled, notes)
 
 
-def _terrain(connection: Connection, cameras: gpd.GeoDataFrame, srid: int) -> tuple[Terrain | None, float, tuple[str, ...]]:
+def _terrain(
+    connection: Connection, home: Path, cameras: gpd.GeoDataFrame, srid: int
+) -> tuple[Terrain | None, float, tuple[str, ...]]:
     if cameras.empty:
         return None, 0.0, ()
     west, south, east, north = cameras.total_bounds
-    margin = 1000.0
-    window = dem_window(connection, (west - margin, south - margin, east + margin, north + margin), srid)
-    if window is None:
+    bounds = (west - _MARGIN_M, south - _MARGIN_M, east + _MARGIN_M, north + _MARGIN_M)
+    rasters = dem_rasters(connection, bounds, srid=srid)
+    if not rasters:
         return None, 0.0, ()
-    heights, affine, filled = window.heights_m, window.transform, window.filled
-    terrain = Terrain(heights, affine.c, affine.f, affine.a, -affine.e)
+    area = (bounds[2] - bounds[0]) * (bounds[3] - bounds[1])
+    cell_m = max(min(raster.cell_m for raster in rasters), math.sqrt(area / _TERRAIN_CELLS_MAX))
+    heights, affine, filled = dem_window(connection, home, bounds, srid=srid, cell_m=cell_m)
     share = float(filled.mean()) if filled.size else 0.0
     notes = (f"{share:.1%} of the terrain model was void and has been filled",) if share > 0 else ()
-    return terrain, share, notes
+    return Terrain(heights, affine.c, affine.f, affine.a, -affine.e), share, notes

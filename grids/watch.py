@@ -54,4 +54,6 @@ def watch_of_counts(result: CoverageResult, counts: npt.NDArray[np.uint16]) -> W
     levels = np.array([np.nan, *result.densities_px_m])
     sure = (counts[:, _CONFIRMED_ONLINE] > 0).sum(axis=1)
     maybe = (counts[:, _POSSIBLE_ONLINE] > 0).sum(axis=1)
-    return Watch(np.asarray(state, dtype=np.str_), confirmed, possible, installed, levels[np.where(sure > 0, sure, maybe)])
+    return Watch(
+        np.asarray(state, dtype=np.str_), confirmed, possible, installed, levels[np.where(sure > 0, sure, maybe)]
+    )

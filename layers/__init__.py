@@ -1,0 +1,1 @@
+"""What is stored: layers, their database, loading, history, queries, access."""

@@ -39,7 +39,8 @@ def change_set(connection: Connection, *, layer: str, action: str, note: str | N
     """
     with driver_errors():
         row = connection.execute(
-            sa.text("SELECT baige_sys.begin_change(:layer, :action, :note)"), {"layer": layer, "action": action, "note": note}
+            sa.text("SELECT baige_sys.begin_change(:layer, :action, :note)"),
+            {"layer": layer, "action": action, "note": note},
         )
         change = ChangeSet(connection, int(row.scalar_one()))
         yield change

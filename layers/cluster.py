@@ -255,7 +255,9 @@ class EmbeddedCluster:
 
     def _installation(self) -> Installation:
         version = self.data_dir / "PG_VERSION"
-        return find_installation(major=int(version.read_text(encoding="ascii").split(".")[0]) if version.exists() else None)
+        return find_installation(
+            major=int(version.read_text(encoding="ascii").split(".")[0]) if version.exists() else None
+        )
 
     def _place(self, user: ServerUser) -> None:
         """Make ``<home>/pg`` such that the server's user can work in it."""
@@ -288,7 +290,17 @@ class EmbeddedCluster:
             self.data_dir.rename(self.base / f"data.broken-{int(time.time())}")
         fresh = self.base / "data.new"
         _log.info("Making the embedded database in %s", self.data_dir)
-        command: list[str | Path] = [installation.bindir / "initdb", "-D", fresh, "-U", SUPERUSER, "-E", "UTF8", "--auth-local=trust", "--auth-host=reject"]
+        command: list[str | Path] = [
+            installation.bindir / "initdb",
+            "-D",
+            fresh,
+            "-U",
+            SUPERUSER,
+            "-E",
+            "UTF8",
+            "--auth-local=trust",
+            "--auth-host=reject",
+        ]
         command += ["--data-checksums"] if self.durable else ["--no-sync"]
         # C.UTF-8 knows the letters of all languages and sorts by code point; C is everywhere.
         for locale in ("C.UTF-8", "C"):
@@ -310,7 +322,9 @@ class EmbeddedCluster:
         settings = server_settings(machine, socket_dir=socket_dir, port=PORT, durable=self.durable)
         lines = (f"{key} = '{value.replace("'", "''")}'\n" for key, value in settings.items())
         fresh = self.data_dir / "baige.conf.new"
-        fresh.write_text("# Computed for this machine at the last start; changes here are lost.\n" + "".join(lines), encoding="utf-8")
+        fresh.write_text(
+            "# Computed for this machine at the last start; changes here are lost.\n" + "".join(lines), encoding="utf-8"
+        )
         if user.switch:
             os.chown(fresh, user.uid, user.gid)
         fresh.replace(self.data_dir / "baige.conf")
@@ -357,9 +371,13 @@ class EmbeddedCluster:
     def _stop(self, user: ServerUser) -> bool:
         if self._server_pid() is None:
             return False
-        done = user.run(self._installation().bindir / "pg_ctl", "stop", "-m", "fast", "-w", "-t", "60", "-D", self.data_dir)
+        done = user.run(
+            self._installation().bindir / "pg_ctl", "stop", "-m", "fast", "-w", "-t", "60", "-D", self.data_dir
+        )
         if done.returncode != 0 and self._server_pid() is not None:
-            error = DatabaseUnavailable("The embedded database did not stop within a minute.", zh="内置数据库一分钟内未能停止。")
+            error = DatabaseUnavailable(
+                "The embedded database did not stop within a minute.", zh="内置数据库一分钟内未能停止。"
+            )
             error.add_note((done.stderr or done.stdout).strip())
             raise error
         return True
@@ -377,7 +395,9 @@ class EmbeddedCluster:
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if os.readlink(entry / "cwd") == str(self.data_dir) and (entry / "comm").read_text().startswith(("postgres", "postmaster")):
+                if os.readlink(entry / "cwd") == str(self.data_dir) and (entry / "comm").read_text().startswith(
+                    ("postgres", "postmaster")
+                ):
                     found.append(int(entry.name))
         return found
 
@@ -406,7 +426,13 @@ class EmbeddedCluster:
 
     def _connect(self, role: str, database: str, *, autocommit: bool = True) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(
-            host=str(self._socket_dir()), port=PORT, user=role, dbname=database, autocommit=autocommit, connect_timeout=10, options=""
+            host=str(self._socket_dir()),
+            port=PORT,
+            user=role,
+            dbname=database,
+            autocommit=autocommit,
+            connect_timeout=10,
+            options="",
         )
 
     def _answers(self) -> bool:
@@ -426,7 +452,10 @@ class EmbeddedCluster:
                 self._connect(SUPERUSER, "postgres").close()
                 return True
             except psycopg.OperationalError:
-                if not (self._socket_dir() / f".s.PGSQL.{PORT}").exists() and not (self.data_dir / "backup_label").exists():
+                if (
+                    not (self._socket_dir() / f".s.PGSQL.{PORT}").exists()
+                    and not (self.data_dir / "backup_label").exists()
+                ):
                     return False
                 time.sleep(0.1)
         return False
@@ -438,7 +467,9 @@ class EmbeddedCluster:
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB").format(sql.Identifier(OWNER)))
             if connection.info.server_version >= 160000:
                 # Until 15 who makes a role may also act as it; since 16 that has to be said.
-                connection.execute(sql.SQL("ALTER ROLE {} SET createrole_self_grant = 'set, inherit'").format(sql.Identifier(OWNER)))
+                connection.execute(
+                    sql.SQL("ALTER ROLE {} SET createrole_self_grant = 'set, inherit'").format(sql.Identifier(OWNER))
+                )
         self._create_database(OWNER)
         with self._connect(SUPERUSER, OWNER) as connection:
             outdated = connection.execute(
@@ -456,7 +487,9 @@ class EmbeddedCluster:
                 return
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(half)))
             connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(half), sql.Identifier(OWNER))
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(
+                    sql.Identifier(half), sql.Identifier(OWNER)
+                )
             )
             with self._connect(SUPERUSER, half, autocommit=False) as inside:
                 inside.execute("CREATE EXTENSION postgis")
@@ -466,8 +499,12 @@ class EmbeddedCluster:
                         inside.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
                 _mark_leakproof(inside)
                 # Layers may bring a reference system of their own.
-                inside.execute(sql.SQL("GRANT INSERT, UPDATE, DELETE ON spatial_ref_sys TO {}").format(sql.Identifier(OWNER)))
-            connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(half), sql.Identifier(name)))
+                inside.execute(
+                    sql.SQL("GRANT INSERT, UPDATE, DELETE ON spatial_ref_sys TO {}").format(sql.Identifier(OWNER))
+                )
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(half), sql.Identifier(name))
+            )
 
 
 def _mark_leakproof(connection: psycopg.Connection[tuple[Any, ...]]) -> None:

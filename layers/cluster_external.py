@@ -73,7 +73,8 @@ def check_external(url: str) -> None:
         connection = psycopg.connect(libpq_url(url), connect_timeout=10, autocommit=True)
     except psycopg.OperationalError as error:
         unavailable = DatabaseUnavailable(
-            "The database that BAIGE_DATABASE_URL names cannot be reached.", zh="无法连接 BAIGE_DATABASE_URL 所指的数据库。"
+            "The database that BAIGE_DATABASE_URL names cannot be reached.",
+            zh="无法连接 BAIGE_DATABASE_URL 所指的数据库。",
         )
         unavailable.add_note(str(error).strip())
         raise unavailable from None
@@ -89,7 +90,9 @@ def check_external(url: str) -> None:
 
 
 def _check_postgis(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    row = connection.execute("SELECT default_version, installed_version FROM pg_available_extensions WHERE name = 'postgis'").fetchone()
+    row = connection.execute(
+        "SELECT default_version, installed_version FROM pg_available_extensions WHERE name = 'postgis'"
+    ).fetchone()
     if row is None:
         raise ConfigError(
             "PostGIS is not installed on the database server. On Debian or Ubuntu, there: apt-get install postgresql-NN-postgis-3",
@@ -132,6 +135,7 @@ def _check_privileges(connection: psycopg.Connection[tuple[object, ...]]) -> Non
 def _roles_exist(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
     """Whether our roles are there and this user is a member of each."""
     row = connection.execute(
-        "SELECT count(*) FROM pg_roles WHERE rolname = ANY (%s) AND pg_has_role(current_user, oid, 'MEMBER')", (list(DATABASE_ROLES.values()),)
+        "SELECT count(*) FROM pg_roles WHERE rolname = ANY (%s) AND pg_has_role(current_user, oid, 'MEMBER')",
+        (list(DATABASE_ROLES.values()),),
     ).fetchone()
     return row is not None and row[0] == len(DATABASE_ROLES)

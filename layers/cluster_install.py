@@ -110,7 +110,12 @@ def _output(*command: str) -> str:
 
 
 def _candidates() -> Iterator[Path]:
-    for pattern in ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql*/bin", "opt/homebrew/opt/postgresql@*/bin"):
+    for pattern in (
+        "usr/lib/postgresql/*/bin",
+        "usr/pgsql-*/bin",
+        "usr/local/pgsql*/bin",
+        "opt/homebrew/opt/postgresql@*/bin",
+    ):
         yield from Path("/").glob(pattern)
     if (reported := _output("pg_config", "--bindir")) != "":
         yield Path(reported)

@@ -102,5 +102,10 @@ def server_settings(machine: Machine, *, socket_dir: Path, port: int, durable: b
         # Containers often have 64 MB of /dev/shm, too little for parallel queries; files in the data folder serve instead.
         settings["dynamic_shared_memory_type"] = "mmap"
     if not durable:
-        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum_naptime": "10min"}
+        settings |= {
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "autovacuum_naptime": "10min",
+        }
     return settings

@@ -37,7 +37,12 @@ _SETTINGS_SQL = (
 def principal_settings(principal: Principal, *, timeout_s: float | None = None) -> tuple[str, dict[str, str]]:
     """SQL (``%(name)s`` style) and values that put a running transaction under ``principal``, in one round trip."""
     sql = _SETTINGS_SQL.format(
-        role="%(role)s", name="%(name)s", district="%(district)s", key="%(key)s", request="%(request)s", timeout="%(timeout)s"
+        role="%(role)s",
+        name="%(name)s",
+        district="%(district)s",
+        key="%(key)s",
+        request="%(request)s",
+        timeout="%(timeout)s",
     )
     values = {
         "role": DATABASE_ROLES.get(principal.role, "none"),
@@ -55,11 +60,16 @@ def translate(error: BaseException) -> BaigeError:
     cause: BaseException = getattr(error, "orig", None) or error
     log.debug("database error", exc_info=error)
     if isinstance(cause, (pge.QueryCanceled, pge.LockNotAvailable)):
-        return DatabaseTimeout("The database took longer than allowed; ask for less.", zh="数据库超时，请缩小请求范围。")
+        return DatabaseTimeout(
+            "The database took longer than allowed; ask for less.", zh="数据库超时，请缩小请求范围。"
+        )
     if isinstance(cause, (pge.UniqueViolation, pge.ExclusionViolation)):
         return Conflict("A feature with the same key already exists.", zh="已存在相同标识的要素。")
     if isinstance(cause, pge.ForeignKeyViolation):
-        return Conflict("Another feature refers to this one, or the one referred to does not exist.", zh="存在引用关系，或被引用的要素不存在。")
+        return Conflict(
+            "Another feature refers to this one, or the one referred to does not exist.",
+            zh="存在引用关系，或被引用的要素不存在。",
+        )
     if isinstance(cause, (pge.SerializationFailure, pge.DeadlockDetected)):
         return Conflict("Another change came first; try again.", zh="另一项修改已先提交，请重试。")
     if isinstance(cause, pge.InsufficientPrivilege):
@@ -119,7 +129,12 @@ class Database:
 
     @contextmanager
     def begin(
-        self, principal: Principal = SYSTEM, *, readonly: bool = False, timeout_s: float | None = None, snapshot: bool = False
+        self,
+        principal: Principal = SYSTEM,
+        *,
+        readonly: bool = False,
+        timeout_s: float | None = None,
+        snapshot: bool = False,
     ) -> Iterator[Connection]:
         """One transaction under ``principal``; committed at the end, rolled back on an error.
 

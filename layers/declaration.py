@@ -40,7 +40,9 @@ __all__ = [
     "read_declaration",
 ]
 
-FieldType = Literal["text", "code", "int", "num", "bool", "date", "datetime", "enum", "ref", "uuid", "text[]", "geometry"]
+FieldType = Literal[
+    "text", "code", "int", "num", "bool", "date", "datetime", "enum", "ref", "uuid", "text[]", "geometry"
+]
 GeometryType = Literal[
     "Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "LineStringM", "Geometry", "none"
 ]
@@ -108,7 +110,9 @@ class FieldDeclaration(_Frozen):
     @classmethod
     def _plain_name(cls, value: str) -> str:
         if not _NAME.match(value) or value in _RESERVED:
-            raise ValueError(f"{value!r} is not a usable field name: lower-case letters, digits and _, not a reserved word")
+            raise ValueError(
+                f"{value!r} is not a usable field name: lower-case letters, digits and _, not a reserved word"
+            )
         return value
 
     @field_validator("pattern")
@@ -191,7 +195,6 @@ class Style(_Frozen):
 
 
 def _common() -> tuple[FieldDeclaration, ...]:
-    text = "text"
     return (
         FieldDeclaration(name="name_zh", type="text", title_zh="名称", title_en="Name (Chinese)", length=200,
                          aliases=("名称", "中文名称", "name", "name:zh", "点位名称", "单位名称")),

@@ -1,6 +1,6 @@
 """Layers as GeoDataFrames: reading them for analysis and maps, and writing results."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import geopandas as gpd
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import shapely
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from gis.crs import SourceCRS, transform_geometries
@@ -68,7 +69,9 @@ def read_frame(
     for name in wanted:
         if name not in known:
             raise UnknownField(f"Layer {layer!r} has no field {name!r}.", zh=f"图层 {layer!r} 没有字段 {name!r}。")
-    geometries = [name for name in wanted if known[name].type == "geometry"] + (["geom"] if declaration.has_geometry else [])
+    geometries = [name for name in wanted if known[name].type == "geometry"] + (
+        ["geom"] if declaration.has_geometry else []
+    )
     listed = ['"id"::text'] + [
         f'"{name}"::text AS "{name}"' if name in known and known[name].type in ("uuid", "ref")
         else f'ST_AsBinary("{name}") AS "{name}"' if name in geometries
@@ -91,7 +94,9 @@ def read_frame(
     frame = pd.DataFrame(result.fetchall(), columns=list(result.keys()))
     target = srid or own
     for name in geometries:
-        frame[name] = transform_geometries(shapely.from_wkb(frame[name].to_numpy(dtype=object)), SourceCRS(str(own)), target)
+        frame[name] = transform_geometries(
+            shapely.from_wkb(frame[name].to_numpy(dtype=object)), SourceCRS(str(own)), target
+        )
     for name in wanted:
         if known[name].type in ("num", "int") and name in frame:
             frame[name] = pd.to_numeric(frame[name])
@@ -109,7 +114,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def replace_results(connection: Connection, layer: str, frame: gpd.GeoDataFrame, *, run: Run, within: Iterable[str] = ()) -> int:
+def replace_results(
+    connection: Connection, layer: str, frame: gpd.GeoDataFrame, *, run: Run, within: Iterable[str] = ()
+) -> int:
     """Put the results of a run in the place of an earlier run's; the earlier ones go to the layer's history, found there by ``run_id``.
 
     Parameters
@@ -169,9 +176,13 @@ def _geometry_columns(declaration: LayerDeclaration) -> list[str]:
     return own + [field.name for field in declaration.all_fields if field.type == "geometry"]
 
 
-def _promoted(geometries: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+def _promoted(geometries: NDArray[Any], kind: str) -> NDArray[Any]:
     """Single geometries as multi ones where the column wants multi."""
-    makers = {"MultiPolygon": (3, shapely.multipolygons), "MultiLineString": (1, shapely.multilinestrings), "MultiPoint": (0, shapely.multipoints)}
+    makers: dict[str, tuple[int, Callable[[Any], Any]]] = {
+        "MultiPolygon": (3, shapely.multipolygons),
+        "MultiLineString": (1, shapely.multilinestrings),
+        "MultiPoint": (0, shapely.multipoints),
+    }
     if kind not in makers:
         return geometries
     single, make = makers[kind]

@@ -42,8 +42,12 @@ def alembic_config(connection: Connection, srid: int) -> alembic.config.Config:
 
 def _prepare(connection: Connection, srid: int) -> None:
     for extension, needed in (("postgis", True), ("unaccent", False), ("pg_trgm", False)):
-        present = connection.execute(sa.text("SELECT 1 FROM pg_extension WHERE extname = :e"), {"e": extension}).scalar()
-        available = connection.execute(sa.text("SELECT 1 FROM pg_available_extensions WHERE name = :e"), {"e": extension}).scalar()
+        present = connection.execute(
+            sa.text("SELECT 1 FROM pg_extension WHERE extname = :e"), {"e": extension}
+        ).scalar()
+        available = connection.execute(
+            sa.text("SELECT 1 FROM pg_available_extensions WHERE name = :e"), {"e": extension}
+        ).scalar()
         if present:
             continue
         if available:
@@ -75,7 +79,9 @@ def _prepare(connection: Connection, srid: int) -> None:
                         raise
                 except sa.exc.IntegrityError:
                     nested.rollback()  # made by another database's upgrade in the same instant
-        member = connection.execute(sa.text("SELECT pg_has_role(current_user, :role, 'MEMBER')"), {"role": role}).scalar()
+        member = connection.execute(
+            sa.text("SELECT pg_has_role(current_user, :role, 'MEMBER')"), {"role": role}
+        ).scalar()
         if not member:
             connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER")
 
@@ -92,7 +98,10 @@ def _machinery(connection: Connection) -> None:
                 sa.text("SELECT proleakproof FROM pg_proc WHERE oid = to_regprocedure(:f)"), {"f": function}
             ).scalar()
             if not leakproof:
-                log.warning("not a superuser: run 'ALTER FUNCTION %s LEAKPROOF' once, or spatial queries under roles are slow", function)
+                log.warning(
+                    "not a superuser: run 'ALTER FUNCTION %s LEAKPROOF' once, or spatial queries under roles are slow",
+                    function,
+                )
     for name, declaration in catalogue(connection).items():
         install_layer(connection, declaration, own=name in built_in())
 
@@ -101,7 +110,14 @@ def _fingerprint() -> str:
     """A hash of all that decides the schema: migrations, SQL, declarations, access rules."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    for path in sorted([*root.glob("migrations/versions/*.py"), *root.glob("sql/*.sql"), root / "access.py", *root.glob("catalogue/*.toml")]):
+    for path in sorted(
+        [
+            *root.glob("migrations/versions/*.py"),
+            *root.glob("sql/*.sql"),
+            root / "access.py",
+            *root.glob("catalogue/*.toml"),
+        ]
+    ):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -146,7 +162,11 @@ def _ours(item: Any, name: str | None, kind: str, reflected: bool, compare_to: A
 
 
 def _system_only_names(table: Any) -> set[str]:
-    return set() if table.schema in ("baige", "baige_history") or table.name in ("storage", "alembic_version") else {table.name}
+    return (
+        set()
+        if table.schema in ("baige", "baige_history") or table.name in ("storage", "alembic_version")
+        else {table.name}
+    )
 
 
 def differences(connection: Connection) -> list[Any]:

@@ -13,7 +13,17 @@ from sqlalchemy.orm import registry
 
 from layers.declaration import FieldDeclaration, LayerDeclaration
 
-__all__ = ["HISTORY_SCHEMA", "LAYER_SCHEMA", "column_type", "geometry_type", "history_table", "layer_models", "layer_srid", "layer_table", "layer_tables"]
+__all__ = [
+    "HISTORY_SCHEMA",
+    "LAYER_SCHEMA",
+    "column_type",
+    "geometry_type",
+    "history_table",
+    "layer_models",
+    "layer_srid",
+    "layer_table",
+    "layer_tables",
+]
 
 LAYER_SCHEMA = "baige"
 HISTORY_SCHEMA = "baige_history"
@@ -36,7 +46,11 @@ def column_type(field: FieldDeclaration, srid: int) -> sa.types.TypeEngine[Any]:
     if field.type in ("text", "code"):
         return sa.String(field.length) if field.length else sa.Text()
     if field.type == "enum":
-        return sa.SmallInteger() if field.is_integer_domain else sa.String(max(20, *(len(str(t.value)) for t in field.domain)))
+        return (
+            sa.SmallInteger()
+            if field.is_integer_domain
+            else sa.String(max(20, *(len(str(t.value)) for t in field.domain)))
+        )
     if field.type == "geometry":
         return geometry_type(str(field.geometry), srid)
     simple: dict[str, sa.types.TypeEngine[Any]] = {
@@ -77,13 +91,17 @@ def layer_table(declaration: LayerDeclaration, storage_srid: int, metadata: sa.M
         Receives the table; tables that references point to are looked up in it by name.
     """
     srid = layer_srid(declaration, storage_srid)
-    columns: list[sa.Column[Any]] = [sa.Column("id", pg.UUID(as_uuid=True), primary_key=True, server_default=sa.text("gen_random_uuid()"))]
+    columns: list[sa.Column[Any]] = [
+        sa.Column("id", pg.UUID(as_uuid=True), primary_key=True, server_default=sa.text("gen_random_uuid()"))
+    ]
     for field in declaration.all_fields:
         arguments: list[Any] = [column_type(field, srid)]
         if field.type == "ref":
             target = f"{LAYER_SCHEMA}.{field.references}.id"
             arguments.append(
-                sa.ForeignKey(target, name=f"{declaration.name}_{field.name}_fkey", deferrable=True, initially="DEFERRED")
+                sa.ForeignKey(
+                    target, name=f"{declaration.name}_{field.name}_fkey", deferrable=True, initially="DEFERRED"
+                )
             )
         columns.append(
             sa.Column(
@@ -127,7 +145,9 @@ def history_table(declaration: LayerDeclaration, storage_srid: int, metadata: sa
         sa.Column("replaced_op", sa.String(1), nullable=False),
         sa.Column("id", pg.UUID(as_uuid=True), nullable=False),
     ]
-    columns += [sa.Column(field.name, column_type(field, srid), nullable=not field.required) for field in declaration.all_fields]
+    columns += [
+        sa.Column(field.name, column_type(field, srid), nullable=not field.required) for field in declaration.all_fields
+    ]
     if declaration.has_geometry:
         columns.append(sa.Column("geom", geometry_type(declaration.geometry, srid), nullable=False))
     columns.append(sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False))
@@ -138,7 +158,9 @@ def history_table(declaration: LayerDeclaration, storage_srid: int, metadata: sa
     return table
 
 
-def layer_tables(declarations: Iterable[LayerDeclaration], storage_srid: int, metadata: sa.MetaData) -> dict[str, sa.Table]:
+def layer_tables(
+    declarations: Iterable[LayerDeclaration], storage_srid: int, metadata: sa.MetaData
+) -> dict[str, sa.Table]:
     """Tables of all ``declarations`` and of their history, added to ``metadata``; returns the layers' own by name."""
     tables = {}
     for declaration in declarations:

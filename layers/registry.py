@@ -41,7 +41,10 @@ def declaration_of(connection: Connection, layer: str) -> LayerDeclaration:
         sa.text("SELECT declaration FROM baige_sys.layer WHERE name = :name AND NOT built_in"), {"name": layer}
     ).scalar_one_or_none()
     if text is None:
-        raise NotFound(f"There is no layer {layer!r}; 'baige layer list' shows them.", zh=f"没有图层 {layer!r}；用 baige layer list 查看。")
+        raise NotFound(
+            f"There is no layer {layer!r}; 'baige layer list' shows them.",
+            zh=f"没有图层 {layer!r}；用 baige layer list 查看。",
+        )
     return LayerDeclaration.model_validate(text)
 
 
@@ -75,7 +78,9 @@ def _titles(declaration: LayerDeclaration) -> list[tuple[str, str]]:
 
 
 def _srid_exists(connection: Connection, srid: int) -> bool:
-    return bool(connection.execute(sa.text("SELECT 1 FROM spatial_ref_sys WHERE srid = :srid"), {"srid": srid}).scalar())
+    return bool(
+        connection.execute(sa.text("SELECT 1 FROM spatial_ref_sys WHERE srid = :srid"), {"srid": srid}).scalar()
+    )
 
 
 def add_layer(database: Database, declaration: LayerDeclaration) -> None:
@@ -100,11 +105,16 @@ def add_layer(database: Database, declaration: LayerDeclaration) -> None:
                     zh=f"字段 {field.name!r} 引用的图层 {field.references!r} 不存在。",
                 )
         if declaration.srid is not None and not _srid_exists(connection, declaration.srid):
-            raise InputError(f"EPSG:{declaration.srid} is not known to PostGIS.", zh=f"PostGIS 中没有 EPSG:{declaration.srid}。")
+            raise InputError(
+                f"EPSG:{declaration.srid} is not known to PostGIS.", zh=f"PostGIS 中没有 EPSG:{declaration.srid}。"
+            )
         srid = storage_srid(connection)
         metadata = sa.MetaData()
         layer_tables(known.values(), srid, metadata)
-        new = [layer_tables([declaration], srid, metadata)[declaration.name], metadata.tables[f"baige_history.{declaration.name}"]]
+        new = [
+            layer_tables([declaration], srid, metadata)[declaration.name],
+            metadata.tables[f"baige_history.{declaration.name}"],
+        ]
         metadata.create_all(connection, tables=new)
         install_layer(connection, declaration, own=False)
     log.info("layer %s added", declaration.name)
@@ -127,7 +137,9 @@ def remove_layer(database: Database, layer: str, *, force: bool = False) -> int:
         declaration_of(connection, layer)
         for other in catalogue(connection).values():
             if other.name != layer and any(field.references == layer for field in other.fields):
-                raise Conflict(f"Layer {other.name!r} refers to {layer!r}.", zh=f"图层 {other.name!r} 引用了 {layer!r}。")
+                raise Conflict(
+                    f"Layer {other.name!r} refers to {layer!r}.", zh=f"图层 {other.name!r} 引用了 {layer!r}。"
+                )
         count = int(connection.exec_driver_sql(f'SELECT count(*) FROM baige."{layer}"').scalar_one())
         if count and not force:
             raise Conflict(

@@ -37,10 +37,14 @@ def _inputs(connection: Connection, layers: Iterable[str]) -> tuple[dict[str, An
     found: dict[str, Any] = {}
     synthetic = False
     for layer in layers:
-        counter = connection.execute(sa.text("SELECT change_counter FROM baige_sys.layer WHERE name = :name"), {"name": layer}).scalar()
+        counter = connection.execute(
+            sa.text("SELECT change_counter FROM baige_sys.layer WHERE name = :name"), {"name": layer}
+        ).scalar()
         if counter is None:
             raise NotFound(f"There is no layer {layer!r}.", zh=f"没有图层 {layer!r}。")
-        count, made_up = connection.exec_driver_sql(f'SELECT count(*), coalesce(bool_or(synthetic), false) FROM baige."{layer}"').one()
+        count, made_up = connection.exec_driver_sql(
+            f'SELECT count(*), coalesce(bool_or(synthetic), false) FROM baige."{layer}"'
+        ).one()
         found[layer] = {"change_counter": counter, "features": count}
         synthetic = synthetic or bool(made_up)
     return found, synthetic
@@ -108,7 +112,11 @@ def run(
                     "UPDATE baige_sys.run SET state = :state, finished_at = clock_timestamp(), summary = cast(:summary AS jsonb)"
                     " WHERE id = :id"
                 ),
-                {"state": state, "summary": json.dumps(started.summary, ensure_ascii=False, default=str), "id": started.id},
+                {
+                    "state": state,
+                    "summary": json.dumps(started.summary, ensure_ascii=False, default=str),
+                    "id": started.id,
+                },
             )
 
 

@@ -36,7 +36,9 @@ def system_tables(metadata: sa.MetaData) -> dict[str, sa.Table]:
             metadata,
             sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True),
             _now("at"),
-            sa.Column("actor", sa.Text(), nullable=False, comment="key id, or the operating role; never a person's name"),
+            sa.Column(
+                "actor", sa.Text(), nullable=False, comment="key id, or the operating role; never a person's name"
+            ),
             sa.Column("role", sa.Text(), nullable=False),
             sa.Column("layer", sa.Text(), nullable=False),
             sa.Column("action", sa.Text(), nullable=False),
@@ -78,7 +80,9 @@ def system_tables(metadata: sa.MetaData) -> dict[str, sa.Table]:
             ),
             sa.Column("layer", sa.Text(), nullable=False),
             sa.Column("row_number", sa.BigInteger(), nullable=False),
-            sa.Column("faults", pg.JSONB(), nullable=False, comment="list of column, value, expected, reason (code, zh, en)"),
+            sa.Column(
+                "faults", pg.JSONB(), nullable=False, comment="list of column, value, expected, reason (code, zh, en)"
+            ),
             sa.Column("row", pg.JSONB(), nullable=False, comment="the row as it came, personal columns left out"),
             sa.Column("wkb", sa.LargeBinary()),
             _now("at"),

@@ -25,7 +25,10 @@ def list_(app: AppContext) -> None:
     database = app.database()
     rows = []
     with database.begin(readonly=True, snapshot=True) as connection:
-        counters = {name: (own, at) for name, own, at in connection.execute(sa.text("SELECT name, built_in, changed_at FROM baige_sys.layer"))}
+        counters = {
+            name: (own, at)
+            for name, own, at in connection.execute(sa.text("SELECT name, built_in, changed_at FROM baige_sys.layer"))
+        }
         for name, declaration in catalogue(connection).items():
             count = connection.exec_driver_sql(f'SELECT count(*) FROM baige."{name}"').scalar_one()
             own, changed_at = counters[name]
@@ -53,12 +56,18 @@ def show(app: AppContext, layer: str) -> None:
     """The declaration of LAYER: fields, domains, keys. 显示图层定义。"""
     with app.database().begin(readonly=True) as connection:
         declaration = declaration_of(connection, layer)
-    lines = [f"{declaration.name}  {declaration.title(app.lang)}  ({declaration.geometry}, {declaration.kind}, {declaration.classification})"]
+    lines = [
+        f"{declaration.name}  {declaration.title(app.lang)}  ({declaration.geometry}, {declaration.kind}, {declaration.classification})"
+    ]
     for field in declaration.all_fields:
         notes = [field.unit] if field.unit else []
         notes += [app.text("required", "必填")] if field.required else []
         notes += [f"→ {field.references}"] if field.references else []
-        notes += [", ".join(f"{term.value}={term.zh if app.lang == 'zh' else term.en}" for term in field.domain)] if field.domain else []
+        notes += (
+            [", ".join(f"{term.value}={term.zh if app.lang == 'zh' else term.en}" for term in field.domain)]
+            if field.domain
+            else []
+        )
         lines.append(f"  {field.name:<22} {field.type:<9} {field.title(app.lang)}  {'; '.join(notes)}".rstrip())
     app.emit(json.loads(declaration.model_dump_json()), "\n".join(lines))
 
@@ -70,7 +79,10 @@ def add(app: AppContext, file: Path) -> None:
     """Add the layer that the declaration FILE (TOML) describes. 按声明文件（TOML）添加图层。"""
     declaration = read_declaration(file)
     add_layer(app.database(), declaration)
-    app.emit({"added": declaration.name}, app.text(f"Layer {declaration.name} is ready.", f"图层 {declaration.name} 已就绪。"))
+    app.emit(
+        {"added": declaration.name},
+        app.text(f"Layer {declaration.name} is ready.", f"图层 {declaration.name} 已就绪。"),
+    )
 
 
 @command.command()

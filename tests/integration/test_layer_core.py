@@ -60,7 +60,9 @@ def insert_camera(connection, code: str, *, admin: str = "420502001001", classif
 
 
 def counter(connection, layer: str) -> int:
-    return connection.execute(sa.text("SELECT change_counter FROM baige_sys.layer WHERE name = :n"), {"n": layer}).scalar_one()
+    return connection.execute(
+        sa.text("SELECT change_counter FROM baige_sys.layer WHERE name = :n"), {"n": layer}
+    ).scalar_one()
 
 
 def test_migrations_lead_to_what_the_declarations_say(database: Database) -> None:
@@ -109,7 +111,9 @@ def test_every_layer_has_table_history_and_index(database: Database) -> None:
                 "replaced_op",
             }
             gist = connection.execute(
-                sa.text("SELECT count(*) FROM pg_indexes WHERE schemaname = 'baige' AND tablename = :t AND indexdef LIKE '%gist%'"),
+                sa.text(
+                    "SELECT count(*) FROM pg_indexes WHERE schemaname = 'baige' AND tablename = :t AND indexdef LIKE '%gist%'"
+                ),
                 {"t": name},
             ).scalar_one()
             assert (gist > 0) == declaration.has_geometry
@@ -128,14 +132,19 @@ def test_models_serve_an_orm_session(database: Database) -> None:
 
 def test_history_keeps_every_version_and_any_past_state(database: Database) -> None:
     declaration = built_in()["camera_site"]
-    with database.begin() as connection, change_set(connection, layer="camera_site", action="create", note="n1") as first:
+    with (
+        database.begin() as connection,
+        change_set(connection, layer="camera_site", action="create", note="n1") as first,
+    ):
         feature = insert_camera(connection, "42050200001320000001")
         first.count_inserted(1)
     moments = [dt.datetime.now(dt.UTC)]
     for height in (5.0, 7.0):
         time.sleep(0.01)
         with database.begin() as connection, change_set(connection, layer="camera_site", action="update"):
-            connection.execute(sa.text("UPDATE baige.camera_site SET mount_height_m = :h WHERE id = :id"), {"h": height, "id": feature})
+            connection.execute(
+                sa.text("UPDATE baige.camera_site SET mount_height_m = :h WHERE id = :id"), {"h": height, "id": feature}
+            )
         moments.append(dt.datetime.now(dt.UTC))
     time.sleep(0.01)
     with database.begin() as connection:
@@ -157,7 +166,8 @@ def test_history_keeps_every_version_and_any_past_state(database: Database) -> N
         ).one()
         assert (note, inserted) == ("n1", 1)
         direct = connection.execute(
-            sa.text("SELECT action, deleted FROM baige_sys.change_set WHERE id = :id"), {"id": versions[2]["replaced_by"]}
+            sa.text("SELECT action, deleted FROM baige_sys.change_set WHERE id = :id"),
+            {"id": versions[2]["replaced_by"]},
         ).one()
         assert tuple(direct) == ("direct", 1)
 
@@ -238,14 +248,20 @@ def test_hidden_column_is_refused_whatever_the_query(database: Database) -> None
 def test_writes_stay_in_the_district_and_are_traced(database: Database) -> None:
     with database.begin(OFFICER) as connection:
         insert_camera(connection, "42050200001320000006")
-        actor = connection.exec_driver_sql("SELECT change_id FROM baige.camera_site WHERE device_code = '42050200001320000006'").scalar_one()
+        actor = connection.exec_driver_sql(
+            "SELECT change_id FROM baige.camera_site WHERE device_code = '42050200001320000006'"
+        ).scalar_one()
     with database.begin() as connection:
-        row = connection.execute(sa.text("SELECT actor, role, request_id FROM baige_sys.change_set WHERE id = :id"), {"id": actor}).one()
+        row = connection.execute(
+            sa.text("SELECT actor, role, request_id FROM baige_sys.change_set WHERE id = :id"), {"id": actor}
+        ).one()
         assert tuple(row) == ("k1", "officer", "r1")
     with pytest.raises(Forbidden), database.begin(OFFICER) as connection:
         insert_camera(connection, "42050300001320000007", admin="420503001001")
     with pytest.raises(Forbidden), database.begin(OFFICER) as connection:
-        connection.exec_driver_sql("UPDATE baige.camera_site SET admin_code = '420503' WHERE device_code = '42050200001320000006'")
+        connection.exec_driver_sql(
+            "UPDATE baige.camera_site SET admin_code = '420503' WHERE device_code = '42050200001320000006'"
+        )
     with pytest.raises(Forbidden), database.begin(Principal("viewer")) as connection:
         connection.exec_driver_sql("DELETE FROM baige.camera_site")
 
@@ -279,7 +295,9 @@ def test_own_layer_comes_and_goes(database: Database) -> None:
         add_layer(database, declaration)
     with database.begin() as connection:
         assert catalogue(connection)["street_tree"] == declaration
-        connection.exec_driver_sql("INSERT INTO baige.street_tree (tree_no, geom) VALUES ('T00001', ST_SetSRID(ST_Point(528000, 3398000), 4546))")
+        connection.exec_driver_sql(
+            "INSERT INTO baige.street_tree (tree_no, geom) VALUES ('T00001', ST_SetSRID(ST_Point(528000, 3398000), 4546))"
+        )
         connection.exec_driver_sql("UPDATE baige.street_tree SET height_m = 4")
         frame = read_frame(connection, "street_tree")
         assert frame.crs.to_epsg() == 4546
@@ -335,7 +353,9 @@ def test_results_replace_those_of_the_run_before(database: Database) -> None:
     for share in (0.25, 0.5):
         with run(database, kind="coverage", parameters={"cell_m": 1}, layers=["camera_site"]) as current:
             current.summary["share"] = share
-            frame = gpd.GeoDataFrame({"confirmed_overview": [share]}, geometry=[place], crs=4490).rename_geometry("geom")
+            frame = gpd.GeoDataFrame({"confirmed_overview": [share]}, geometry=[place], crs=4490).rename_geometry(
+                "geom"
+            )
             with database.begin() as connection:
                 assert replace_results(connection, "coverage_by_grid", frame, run=current) == 1
             ids.append(current.id)
@@ -354,6 +374,8 @@ def test_a_failed_run_is_marked(database: Database) -> None:
     with pytest.raises(ZeroDivisionError), run(database, kind="gaps", parameters={}, layers=["school"]) as failed:
         raise ZeroDivisionError
     with database.begin() as connection:
-        state = connection.execute(sa.text("SELECT state FROM baige_sys.run WHERE id = :id"), {"id": failed.id}).scalar_one()
+        state = connection.execute(
+            sa.text("SELECT state FROM baige_sys.run WHERE id = :id"), {"id": failed.id}
+        ).scalar_one()
         assert state == "failed"
         assert latest_run(connection, "gaps") is None

@@ -1,5 +1,7 @@
 """Coverage by zones against counting every cell."""
 
+from itertools import pairwise
+
 import numpy as np
 import shapely
 
@@ -19,7 +21,7 @@ def scene():
 def test_zones_equal_polygons_one_by_one_and_a_count_of_cells() -> None:
     result = scene()
     edges = [-37.0, 41.3, 90.0, 140.0, 400.0]
-    zones = np.array([shapely.box(a, c, b, d) for a, b in zip(edges, edges[1:], strict=False) for c, d in zip(edges, edges[1:], strict=False)])
+    zones = np.array([shapely.box(a, c, b, d) for a, b in pairwise(edges) for c, d in pairwise(edges)])
     without = np.array([shapely.box(30, 30, 50, 50), shapely.Point(100, 60).buffer(12)])
     zoned = by_zones(result, zones, without=without)
     single = by_polygons(result, zones, without=without)

@@ -1,0 +1,282 @@
+"""Coverage of the city: one run from the registers to result layers.
+
+Cells of the ground are counted by `gis.coverage`; here the counts become answers: by grid cell and larger unit, along the riverbank,
+at outfalls, at schools. Each result row carries the run, and the run says what it was made from.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+import sqlalchemy as sa
+
+from gis.coverage import CoverageResult, compute
+from gis.settings import CityConfig
+from grids.coverage_bank import bank_segments
+from grids.coverage_places import outfall_watch, school_coverage
+from grids.coverage_units import cover_cells, roll_up
+from grids.roads import road_crossings
+from grids.scene import Scene, read_scene
+from layers.access import SYSTEM, Principal
+from layers.database import Database
+from layers.frames import read_frame, replace_results
+from layers.runs import run
+
+__all__ = ["INPUT_LAYERS", "CoverageReport", "run_coverage"]
+
+log = logging.getLogger(__name__)
+
+#: Layers that a coverage run reads.
+INPUT_LAYERS = (
+    "camera_site",
+    "building",
+    "water",
+    "road",
+    "grid_cell",
+    "community",
+    "admin_area",
+    "layout_unit",
+    "riverbank",
+    "outfall",
+    "school",
+)
+
+#: Called with the name of a step in both languages, and how much of how much is done.
+Step = Callable[[str, str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CoverageReport:
+    """What a run found, in figures; ``result`` holds the counts cell by cell."""
+
+    run_id: UUID
+    summary: dict[str, Any]
+    result: CoverageResult = field(repr=False)
+
+
+def run_coverage(
+    database: Database,
+    city: CityConfig,
+    home: Path,
+    *,
+    mode: str = "exact",
+    cell_m: float | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    principal: Principal = SYSTEM,
+    progress: Step | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> CoverageReport:
+    """Compute what the cameras see and store it: ``coverage_by_grid``, ``bank_coverage``, ``outfall_watch``, ``school_coverage``.
+
+    Parameters
+    ----------
+    mode : str
+        ``exact`` or ``fast`` (see `gis.visibility`).
+    cell_m : float, optional
+        Side of the cells of the ground; the city file's without it.
+    scheduler : str, optional
+        Address of a dask.distributed scheduler.
+    progress, cancel : callable, optional
+        Told of each step; asked whether to stop.
+
+    Returns
+    -------
+    CoverageReport
+
+    Raises
+    ------
+    Cancelled
+        ``cancel`` said so; the results of the run before stay.
+    """
+    tell = progress or (lambda _en, _zh, _done, _total: None)
+    parameters = {
+        "mode": mode,
+        "cell_m": cell_m or city.coverage.cell_m,
+        "target_height_m": city.coverage.target_height_m,
+        "densities_px_m": list(city.coverage.densities_px_m),
+        "range_max_m": city.coverage.range_max_m,
+        "refraction": city.coverage.refraction,
+        "camera_defaults": city.camera_defaults.model_dump(),
+    }
+    with run(database, kind="coverage", parameters=parameters, layers=INPUT_LAYERS, principal=principal) as current:
+        tell("reading the layers", "读取图层", 0, 1)
+        with database.begin(readonly=True, snapshot=True) as connection:
+            scene = read_scene(connection, city, home, cell_m=cell_m)
+            context = _read_context(connection, city.analysis_srid)
+        tell("reading the layers", "读取图层", 1, 1)
+        result = compute(
+            scene.cameras,
+            scene.surface,
+            target_height_m=city.coverage.target_height_m,
+            densities_px_m=city.coverage.densities_px_m,
+            mode=mode,
+            range_max_m=city.coverage.range_max_m,
+            defaults=city.camera_defaults,
+            scheduler=scheduler,
+            workers=workers,
+            crs=city.analysis_srid,
+            progress=lambda done, total: tell("lines of sight", "视线计算", done, total),
+            cancel=cancel,
+            store=home / "coverage",
+        )
+        tables = _answers(result, scene, context, tell)
+        with database.begin() as connection:
+            for layer, frame in tables.items():
+                replace_results(connection, layer, frame, run=current)
+        current.summary.update(_summary(result, scene, tables))
+        _clear_store(home / "coverage")
+    return CoverageReport(current.id, current.summary, result)
+
+
+def _read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoDataFrame]:
+    return {
+        "cells": read_frame(
+            connection,
+            "grid_cell",
+            columns=["name_zh", "grid_code", "admin_code", "urban_rural"],
+            srid=srid,
+            where=sa.text("coalesce(grid_kind, 'unit') = 'unit' AND coalesce(code_status, 'valid') = 'valid'"),
+        ),
+        "roads": read_frame(connection, "road", columns=["road_class", "bridge", "tunnel", "osm_layer"], srid=srid),
+        "communities": read_frame(connection, "community", columns=["name_zh", "admin_code"], srid=srid),
+        "admin": read_frame(connection, "admin_area", columns=["name_zh", "admin_code"], srid=srid),
+        "zones": read_frame(
+            connection, "layout_unit", columns=["name_zh", "code"], srid=srid, where=sa.text("level = 'zone'")
+        ),
+        "banks": read_frame(
+            connection,
+            "riverbank",
+            columns=["reach_code", "bank_side", "start_m", "end_m", "admin_code", "name_zh"],
+            srid=srid,
+        ),
+        "outfalls": read_frame(
+            connection, "outfall", columns=["name_zh", "code_local", "code_national", "admin_code"], srid=srid
+        ),
+        "schools": read_frame(
+            connection, "school", columns=["name_zh", "admin_code", "boundary", "entrances"], srid=srid
+        ),
+    }
+
+
+def _answers(
+    result: CoverageResult, scene: Scene, context: dict[str, gpd.GeoDataFrame], tell: Step
+) -> dict[str, gpd.GeoDataFrame]:
+    tables = {}
+    roads = context["roads"]
+    open_roads = roads[~roads["tunnel"].fillna(False).astype(bool)]
+    cells = context["cells"]
+    if len(cells):
+        tell("grid cells", "网格统计", 0, 1)
+        closed = np.concatenate([scene.buildings.geometry.to_numpy(), scene.water.geometry.to_numpy()])
+        sums = cover_cells(
+            result, cells, closed=closed, roads=open_roads, crossings=road_crossings(roads), cameras=scene.cameras
+        )
+        tables["coverage_by_grid"] = roll_up(
+            sums, cells, densities=len(result.densities_px_m), units=_units(cells, context)
+        )
+        tell("grid cells", "网格统计", 1, 1)
+    if len(context["banks"]):
+        tell("riverbank", "岸线统计", 0, 1)
+        tables["bank_coverage"] = bank_segments(result, context["banks"])
+        tell("riverbank", "岸线统计", 1, 1)
+    if len(context["outfalls"]):
+        tables["outfall_watch"] = outfall_watch(result, context["outfalls"], scene.cameras)
+    if len(context["schools"]):
+        tell("schools", "学校统计", 0, 1)
+        closed = scene.buildings.geometry.to_numpy()
+        tables["school_coverage"] = school_coverage(result, context["schools"], open_roads, closed=closed)
+        tell("schools", "学校统计", 1, 1)
+    return tables
+
+
+def _units(
+    cells: gpd.GeoDataFrame, context: dict[str, gpd.GeoDataFrame]
+) -> dict[str, tuple[pd.Series, gpd.GeoDataFrame | None]]:
+    code = cells["admin_code"].astype("string")
+    admin = context["admin"].dropna(subset=["admin_code"])
+    admin = admin.assign(key=admin["admin_code"])
+    community = context["communities"].dropna(subset=["admin_code"])
+    units: dict[str, tuple[pd.Series, gpd.GeoDataFrame | None]] = {
+        "community": (code, community.assign(key=community["admin_code"]) if len(community) else None),
+        "street": (code.str[:9] + "000", admin if (admin["key"].str[6:9] != "000").any() else None),
+        "county": (code.str[:6] + "000000", admin),
+        "urban_rural": (cells["urban_rural"].astype("string"), None),
+    }
+    zones = context["zones"]
+    if len(zones):
+        inside, zone = shapely.STRtree(zones.geometry.to_numpy()).query(
+            shapely.point_on_surface(cells.geometry.to_numpy()), predicate="within"
+        )
+        key = pd.Series(pd.NA, index=range(len(cells)), dtype="string")
+        key.iloc[inside] = zones["id"].astype("string").to_numpy()[zone]
+        units["zone"] = (key, zones.assign(key=zones["id"].astype("string")))
+    return units
+
+
+def _share(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def _summary(result: CoverageResult, scene: Scene, tables: dict[str, gpd.GeoDataFrame]) -> dict[str, Any]:
+    """The figures of a run; a share of nothing is null."""
+    densities = result.densities_px_m
+    summary: dict[str, Any] = {
+        "cameras": result.cameras,
+        "cameras_left_out": {**scene.left_out, **_reasons(result)},
+        "cameras_online": int((scene.cameras["net_status"] == "on").sum()),
+        "area_confirmed_online_m2": {f"{d:g}": result.area_m2("confirmed_online", d) for d in densities},
+        "area_possible_online_m2": {f"{d:g}": result.area_m2("possible_online", d) for d in densities},
+        "area_confirmed_installed_m2": {f"{d:g}": result.area_m2("confirmed_installed", d) for d in densities},
+        "assumptions": [*result.assumptions, *scene.notes],
+        "fingerprint": result.fingerprint,
+    }
+    if "coverage_by_grid" in tables:
+        cells = tables["coverage_by_grid"].query("unit_kind == 'grid'")
+        open_m2 = cells["public_m2"].sum()
+        summary["grid_cells"] = {
+            "cells": len(cells),
+            "public_space_online": _share(
+                (cells.get("online_overview", pd.Series(dtype=float)) * cells["public_m2"]).sum(), open_m2
+            ),
+            "road_online": _share((cells["road_confirmed"] * cells["road_m"]).sum(), cells["road_m"].sum())
+            if "road_confirmed" in cells
+            else None,
+            "crossings": int(cells["crossings"].sum()),
+            "crossings_confirmed": int(cells["crossings_confirmed"].sum()),
+        }
+    if "bank_coverage" in tables:
+        metres = tables["bank_coverage"].groupby("state")["length_m"].sum()
+        summary["bank_m"] = {state: round(float(length)) for state, length in metres.items()}
+    if "outfall_watch" in tables:
+        summary["outfalls"] = {str(k): int(v) for k, v in tables["outfall_watch"]["watch_state"].value_counts().items()}
+    if "school_coverage" in tables:
+        schools = tables["school_coverage"]
+        summary["schools"] = {str(k): int(v) for k, v in schools["state"].value_counts().items()}
+        summary["school_roads_m"] = {
+            "all": round(float(schools["road_m"].sum())),
+            "confirmed": round(float(schools["road_confirmed_m"].sum())),
+            "possible": round(float(schools["road_possible_m"].sum())),
+        }
+    return summary
+
+
+def _reasons(result: CoverageResult) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for rejected in result.rejected:
+        found[rejected.reason] = found.get(rejected.reason, 0) + 1
+    return found
+
+
+def _clear_store(folder: Path) -> None:
+    """Tiles that were kept for taking up a broken run are of no more use once it is done."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,129 @@
+"""How outfalls and schools are watched."""
+
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from gis.coverage import PRODUCTS, CoverageResult
+from gis.coverage_sampling import along_lines, by_polygons
+from grids.watch import CONFIRMED, NONE, OFFLINE, POSSIBLE, watch_points
+
+__all__ = ["SCHOOL_ROAD_M", "SCHOOL_ZONE_M", "outfall_watch", "school_coverage"]
+
+#: Distances around a school: roads watched (GA/T 1215-2014 as reported) and the safety zone of the national guide.
+SCHOOL_ROAD_M = 150.0
+SCHOOL_ZONE_M = 200.0
+
+
+def outfall_watch(result: CoverageResult, outfalls: gpd.GeoDataFrame, cameras: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Rows of layer ``outfall_watch``: for each outfall, by how many cameras it is seen and at what density.
+
+    Parameters
+    ----------
+    outfalls : GeoDataFrame of points in the analysis system
+        With ``id``, ``name_zh``, ``code_local``, ``code_national``, ``admin_code``.
+    cameras : GeoDataFrame of points
+        For the distance to the nearest one.
+    """
+    x, y = outfalls.geometry.x.to_numpy(), outfalls.geometry.y.to_numpy()
+    watch = watch_points(result, x, y)
+    states = np.select(
+        [watch.confirmed > 1, watch.confirmed == 1, watch.state == POSSIBLE, watch.state == OFFLINE],
+        ["watched", "single", "possible", "offline"],
+        "unwatched",
+    )
+    frame = gpd.GeoDataFrame(
+        {
+            "outfall_id": outfalls["id"].to_numpy(),
+            "outfall_code": outfalls["code_national"].fillna(outfalls["code_local"]).to_numpy(),
+            "name_zh": outfalls["name_zh"].to_numpy(),
+            "admin_code": outfalls["admin_code"].to_numpy(),
+            "watch_state": states,
+            "cameras_confirmed": watch.confirmed,
+            "cameras_possible": watch.possible,
+            "cameras_online": watch.confirmed,
+            "best_density_px_m": watch.density_px_m,
+        },
+        geometry=outfalls.geometry.to_numpy(),
+        crs=outfalls.crs,
+    ).rename_geometry("geom")
+    if len(cameras):
+        tree = shapely.STRtree(cameras.geometry.to_numpy())
+        (_, _), distance = tree.query_nearest(outfalls.geometry.to_numpy(), all_matches=False, return_distance=True)
+        frame["nearest_camera_m"] = np.round(distance, 1)
+    return frame
+
+
+def _school_state(entrances: int, confirmed: int, possible: int) -> str:
+    if entrances == 0:
+        return "unknown"
+    if confirmed == entrances:
+        return "covered"
+    if confirmed > 0:
+        return "partial"
+    return "possible" if possible > 0 else "none"
+
+
+def school_coverage(
+    result: CoverageResult, schools: gpd.GeoDataFrame, roads: gpd.GeoDataFrame, *, closed: NDArray[Any]
+) -> gpd.GeoDataFrame:
+    """Rows of layer ``school_coverage``: entrances, roads within 150 m of the grounds and the 200 m zone of each school.
+
+    Parameters
+    ----------
+    schools : GeoDataFrame of points in the analysis system
+        With ``id``, ``name_zh``, ``admin_code`` and the geometries ``boundary`` and ``entrances`` (either may be missing).
+    roads : GeoDataFrame of lines
+    closed : array of polygons
+        Buildings, which the zone is counted without.
+    """
+    grounds = np.array(
+        [
+            boundary if boundary is not None else point
+            for boundary, point in zip(schools["boundary"], schools.geometry, strict=True)
+        ]
+    )
+    places, owner = shapely.get_parts(schools["entrances"].to_numpy(), return_index=True)
+    watch = watch_points(result, shapely.get_x(places), shapely.get_y(places))
+    n = len(schools)
+    entrances = np.bincount(owner, minlength=n)
+    confirmed = np.bincount(owner[watch.state == CONFIRMED], minlength=n)
+    possible = np.bincount(owner[(watch.state != NONE) & (watch.state != OFFLINE)], minlength=n)
+    near = shapely.buffer(grounds, SCHOOL_ROAD_M)
+    lines = roads.geometry.to_numpy()
+    tree = shapely.STRtree(lines)
+    school, road = tree.query(near, predicate="intersects")
+    seen = along_lines(result, shapely.intersection(lines[road], near[school]))
+    inner = grounds.copy()
+    inner[shapely.area(grounds) == 0] = shapely.Polygon()
+    zone = by_polygons(result, shapely.difference(shapely.buffer(grounds, SCHOOL_ZONE_M), inner), without=closed)
+    sure, maybe = PRODUCTS.index("confirmed_online"), PRODUCTS.index("possible_online")
+
+    def metres(values: NDArray[Any]) -> NDArray[Any]:
+        return np.bincount(school, weights=values, minlength=n)
+
+    return gpd.GeoDataFrame(
+        {
+            "school_id": schools["id"].to_numpy(),
+            "name_zh": schools["name_zh"].to_numpy(),
+            "admin_code": schools["admin_code"].to_numpy(),
+            "state": [
+                _school_state(int(a), int(b), int(c)) for a, b, c in zip(entrances, confirmed, possible, strict=True)
+            ],
+            "entrances": entrances,
+            "entrances_confirmed": confirmed,
+            "entrances_possible": possible,
+            "road_m": metres(seen.length_m),
+            "road_confirmed_m": metres(seen.covered_m[:, sure, 0]),
+            "road_possible_m": metres(seen.covered_m[:, maybe, 0]),
+            "zone_m2": zone.area_m2,
+            "zone_confirmed": pd.Series(zone.share[:, sure, 0]),
+            "zone_possible": pd.Series(zone.share[:, maybe, 0]),
+        },
+        geometry=schools.geometry.to_numpy(),
+        crs=schools.crs,
+    ).rename_geometry("geom")
