@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from data.city.density import density
 from data.city.outlines import Outlines
 from data.city.river import River
-from data.city.streets import Bank, Cuts, Leaves, curves, noded_edges
+from data.city.streets import Bank, Cuts, Leaves, noded_edges
 from data.city.terrain import Dem
 
-__all__ = ["Adjacency", "Cells", "draw_cells", "merged", "neighbours"]
+__all__ = ["Adjacency", "Cells", "draw_cells", "island_streets", "merged", "neighbours"]
 
+#: The county of the right bank (Dianjun); its border runs in the river.
+RIGHT_COUNTY = "420504"
 #: Rounded depth of the two banks' strips, to compare v with metres.
 DEPTH_M = {"L": 7000.0, "R": -3200.0}
 
@@ -159,9 +161,9 @@ def _rough_ring(banks: tuple[Bank, Bank]) -> Any:
 
 def draw_cells(
     river: River, outlines: Outlines, dem: Dem, banks: tuple[Bank, Bank], parts: tuple[tuple[Leaves, Cuts], tuple[Leaves, Cuts]],
-    rng: np.random.Generator,
+    lanes: NDArray[np.object_],
 ) -> Cells:  # fmt: skip
-    """Node all lines of the city and take the faces between them."""
+    """Node all lines of the city and take the faces between them; ``lanes`` are further streets (`island_streets`)."""
     rough = _rough_ring(banks)
     around = shapely.buffer(rough, 300.0)
     lines: list[Any] = []
@@ -172,7 +174,7 @@ def draw_cells(
     surfaces = [t.polygon for t in river.tributaries]
     edges = [borders, river.left, river.right, *(shapely.boundary(i[2]) for i in river.islands), *(shapely.boundary(s) for s in surfaces)]
     lines.extend(shapely.get_parts(shapely.intersection(np.array(edges, dtype=object), around)).tolist())
-    lines.extend(_island_streets(river, rng))
+    lines.extend(lanes.tolist())
     network = shapely.union_all(np.array(lines, dtype=object), grid_size=0.01)
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(network)))
     inside = shapely.get_coordinates(shapely.point_on_surface(faces))
@@ -197,7 +199,7 @@ def draw_cells(
     quarter = np.concatenate([parts[0][0].quarter, parts[1][0].quarter + shift])[leaf]
     along = np.concatenate([0.5 * (p[0].u0 + p[0].u1) * (b.end_m - b.start_m) for b, p in zip(banks, parts, strict=True)])[leaf]
     away = np.concatenate([0.5 * (p[0].v0 + p[0].v1) * DEPTH_M[b.side] for b, p in zip(banks, parts, strict=True)])[leaf]
-    bank_side = np.where(leaf < len(shapes[0]), "L", "R").astype(object)
+    bank_side = np.where(county == RIGHT_COUNTY, "R", "L").astype(object)
     kind[front] = "front"
     kind[steep] = "green"
     islands = np.array([i[2] for i in river.islands], dtype=object)
@@ -245,7 +247,7 @@ def _water_quarters(kind: NDArray[np.object_], quarter: Ints, county: NDArray[np
     return quarter
 
 
-def _island_streets(river: River, rng: np.random.Generator) -> list[Any]:
+def island_streets(river: River, rng: np.random.Generator) -> NDArray[np.object_]:
     """A spine and cross streets on the large island by the city."""
     island = river.islands[0][2]
     box = shapely.minimum_rotated_rectangle(island)
@@ -260,9 +262,4 @@ def _island_streets(river: River, rng: np.random.Generator) -> list[Any]:
         out.append(shapely.LineString([origin + short_edge * at - long_edge * 0.1, origin + short_edge * at + long_edge * 1.1]))
     for at in np.linspace(0.06, 0.94, 14) + rng.uniform(-0.015, 0.015, 14):
         out.append(shapely.LineString([origin + long_edge * at - short_edge * 0.1, origin + long_edge * at + short_edge * 1.1]))
-    return shapely.get_parts(shapely.intersection(np.array(out, dtype=object), island)).tolist()
-
-
-def street_lines(bank: Bank, cuts: Cuts) -> NDArray[np.object_]:
-    """The streets of one bank as smooth lines, one a cut."""
-    return curves(bank, cuts.u0, cuts.v0, cuts.u1, cuts.v1, spacing_m=30.0)
+    return np.asarray(shapely.get_parts(shapely.intersection(np.array(out, dtype=object), island)), dtype=object)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gis.crs import transformer
 
-__all__ = ["PLAN_SRID", "SOURCE_ORG", "STORE_SRID", "register", "rng_for", "to_degrees", "to_metres", "uuids"]
+__all__ = ["PLAN_SRID", "SOURCE_ORG", "STORE_SRID", "line_with_m", "register", "rng_for", "to_degrees", "to_metres", "uuids"]
 
 #: The plane the city is drawn in: CGCS2000 / 3-degree Gauss-Kruger CM 111E, metres, x east, y north.
 PLAN_SRID = 4546
@@ -47,10 +47,20 @@ def _project(geometry: Any, from_srid: int, to_srid: int, decimals: int) -> Any:
         out[:, 0], out[:, 1] = np.round(x, decimals), np.round(y, decimals)
         return out
 
-    has_m = bool(np.any(shapely.has_m(geometry)))
-    if has_m:
-        return shapely.transform(geometry, move, include_z=False, include_m=True)  # type: ignore[call-overload]
-    return shapely.transform(geometry, move)
+    measured = np.atleast_1d(shapely.has_m(geometry))
+    if not measured.any():
+        return shapely.transform(geometry, move)
+    out = np.array(geometry, dtype=object)  # lines with M: shapely's transform does not carry it
+    for k in range(len(out)):
+        values = shapely.get_coordinates(out[k], include_m=True)
+        out[k] = line_with_m(move(values[:, :2]), values[:, 2])
+    return out
+
+
+def line_with_m(xy: NDArray[np.float64], m: NDArray[np.float64]) -> Any:
+    """A line whose M is the chainage in metres (rounded to millimetres)."""
+    text = ",".join(f"{x!r} {y!r} {k!r}" for (x, y), k in zip(xy.tolist(), np.round(m, 3).tolist(), strict=True))
+    return shapely.from_wkt(f"LINESTRING M ({text})")
 
 
 def to_degrees(geometry: Any) -> Any:

@@ -32,7 +32,7 @@ class Layout:
 
 def draw_layout(cells: Cells, division: Division) -> Layout:
     """Zones keep to one bank; grids are balanced by people, ten to a zone as far as weights allow."""
-    weight = division.population + np.where(cells.is_land, cells.area_m2 / 10_000.0 * 10.0, 0.0)
+    weight = division.population + np.where(cells.is_land, cells.area_m2 / 10_000.0, 0.0)
     side = (cells.bank == "R").astype(np.int64)
     # The side of water pieces is that of the quarter they were given to.
     seats = apportion(np.bincount(side, weights=weight), ZONES)

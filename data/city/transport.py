@@ -104,21 +104,22 @@ def _lengthened(line: Any, length_m: float, rng: np.random.Generator) -> Any:
     turn = rng.uniform(-0.25, 0.25)
     step, out = 150.0, [points[-1]]
     for _ in range(int(length_m // step)):
-        turn = float(np.clip(turn + rng.normal(0.0, 0.10), -0.35, 0.35)) * 0.93
-        c, s = np.cos(turn * 0.35), np.sin(turn * 0.35)
+        turn = float(np.clip(turn + rng.normal(0.0, 0.09), -0.3, 0.3)) * 0.88
+        c, s = np.cos(turn * 0.3), np.sin(turn * 0.3)
         direction = np.array([c * direction[0] - s * direction[1], s * direction[0] + c * direction[1]])
         out.append(out[-1] + direction * step)
     return shapely.linestrings(np.round(np.vstack([points, rounded(np.array(out), 1)[1:]]), 3))
 
 
 def draw_network(
-    river: River, cells: Cells, banks: tuple[Bank, Bank], cuts: tuple[Cuts, Cuts], towns: tuple[Town, ...], *, seed: int
+    river: River, ring: Any, banks: tuple[Bank, Bank], cuts: tuple[Cuts, Cuts], towns: tuple[Town, ...],
+    lanes: NDArray[np.object_], *, seed: int
 ) -> Network:  # fmt: skip
     """Streets of both banks, bridges, the roads that leave the city, towns' streets, expressways and railways."""
     rng = rng_for(seed, "network")
     rows: list[tuple[Any, str, str, str | None, str | None, str | None, float, int, int, bool, bool]] = []
-    ring_m = shapely.boundary(cells.ring)
     far_ends: list[Floats] = []
+    inner = shapely.buffer(ring, -2.0)
     for bank, cut in zip(banks, cuts, strict=True):
         lines = curves(bank, cut.u0, cut.v0, cut.u1, cut.v1, spacing_m=30.0)
         named = cut.rank <= 2
@@ -134,6 +135,10 @@ def draw_network(
         for k in np.flatnonzero(exit_):
             lines[k] = _lengthened(lines[k], rng.uniform(2500.0, 7000.0), rng)
             far_ends.append(shapely.get_coordinates(lines[k])[-1])
+        # What only meets the ring road stops short of its middle: nothing but the exits crosses the ring.
+        meets = ~exit_ & ~is_ring & ((cut.v1 == 1.0) | (cut.u0 == 0.0) | (cut.u1 == 1.0))
+        meets[0] = False
+        lines[meets] = _longest(shapely.intersection(lines[meets], inner))
         # The embankment road runs on, up and down the river.
         lines[0] = _along_river(lines[0], river, bank)
         exit_[0] = True
@@ -143,6 +148,7 @@ def draw_network(
             number = "G318" if r == 5 else f"X{101 + len(far_ends) + k % 7}" if exit_[k] else None
             rows.append((line, _CLASS[r], grade, number, names_zh[k], names_en[k], _WIDTH_M[r], int(_LANES[r]), int(_SPEED[r]), False, bool(exit_[k])))
     rows.extend(_bridges(banks))
+    rows.extend((line, "residential", "urban", None, None, None, 11.0, 2, 30, False, False) for line in lanes)
     for number, town in enumerate(towns):
         for line, main in zip(town.streets, town.is_main, strict=True):
             rows.append((line, "secondary" if main else "residential", "urban", None, None, None, 20.0 if main else 10.0, 2, 40, False, False))
@@ -153,11 +159,20 @@ def draw_network(
     for zh, en, number_, points in _MOTORWAYS:
         line = wandering(points, rng, sway_m=260.0)
         rows.append((line, "motorway", "expressway", number_, zh, en, 26.0, 4, 100, False, False))
-    rows = _split_at_water(rows, river, ring_m)
+    rows = _split_at_water(rows, river)
     rails = np.array([wandering(points, rng, sway_m=120.0) for _, _, _, points in _RAILWAYS], dtype=object)
     columns = [np.array(list(c), dtype=object) for c in zip(*rows, strict=True)]
     return Network(columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], columns[6].astype(float), columns[7].astype(np.int64),
                    columns[8].astype(np.int64), columns[9].astype(bool), columns[10].astype(bool), rails)  # fmt: skip
+
+
+def _longest(geometry: NDArray[np.object_]) -> NDArray[np.object_]:
+    """The longest part of each geometry."""
+    out = geometry.copy()
+    for k in np.flatnonzero(shapely.get_num_geometries(geometry) > 1):
+        parts = shapely.get_parts(geometry[k])
+        out[k] = parts[shapely.length(parts).argmax()]
+    return out
 
 
 def _along_river(line: Any, river: River, bank: Bank) -> Any:
@@ -186,19 +201,25 @@ def _bridges(banks: tuple[Bank, Bank]) -> list[Any]:
     return rows
 
 
-def _split_at_water(rows: list[Any], river: River, ring: Any) -> list[Any]:
+def _split_at_water(rows: list[Any], river: River) -> list[Any]:
     """Where a road that leaves the city meets water, that piece is a bridge of its own."""
     waters = shapely.union_all([river.polygon, *(t.polygon for t in river.tributaries if t.is_major)])
     shapely.prepare(waters)
+    near_bank = shapely.buffer(river.polygon, 10.0)
     out = []
     for row in rows:
         line = row[0]
         if row[9] or not shapely.intersects(waters, line):
             out.append(row)
             continue
+        if row[2] == "urban" and row[4] not in ("沿江大道", "江南大道"):  # a street ends at the water's edge
+            pieces = shapely.get_parts(shapely.difference(line, near_bank))
+            if len(pieces):
+                out.append((pieces[shapely.length(pieces).argmax()], *row[1:]))
+            continue
         wet = shapely.get_parts(shapely.intersection(line, waters))
         dry = shapely.get_parts(shapely.line_merge(shapely.difference(line, waters)))
-        if shapely.length(wet).sum() < 30.0 or row[2] == "urban" or row[4] in ("沿江大道", "江南大道"):
+        if shapely.length(wet).sum() < 30.0 or row[4] in ("沿江大道", "江南大道"):
             out.append(row)
             continue
         for piece, is_bridge in [*((p, False) for p in dry), *((p, True) for p in wet)]:
