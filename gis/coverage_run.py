@@ -179,10 +179,7 @@ def run_tiles(
             done += 1
     if progress is not None:
         progress(done, len(tiles))
-    if scheduler:
-        results = _on_cluster(job, open_tiles, scheduler, cancel)
-    else:
-        results = _on_threads(job, open_tiles, workers, cancel)
+    results = _on_cluster(job, open_tiles, scheduler, cancel) if scheduler else _on_threads(job, open_tiles, workers, cancel)
     with contextlib.closing(results):
         for tile, part in results:
             _write_tile(folder, tile, part)
