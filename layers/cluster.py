@@ -274,7 +274,8 @@ class EmbeddedCluster:
             _make_directory(folder, user, mode=0o700)
         if user.switch and not user.can_enter(self.base):
             raise ConfigError(
-                f"User {user.name}, who runs PostgreSQL for root, cannot enter {self.base}. Open the folders above it (chmod o+x) or set BAIGE_HOME elsewhere.",
+                f"User {user.name}, who runs PostgreSQL for root, cannot enter {self.base}. "
+                "Open the folders above it (chmod o+x) or set BAIGE_HOME elsewhere.",
                 zh=f"为 root 运行 PostgreSQL 的用户 {user.name} 无法进入 {self.base}。请对其上级目录执行 chmod o+x，或将 BAIGE_HOME 设到别处。",
             )
 
@@ -544,7 +545,8 @@ def _claim_directory(path: Path, user: ServerUser) -> None:
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != user.uid:
         raise ConfigError(
-            f"{path} exists but is not a folder of user {user.name}: it is not safe to put the database's socket there. Remove it, or use a shorter BAIGE_HOME.",
+            f"{path} exists but is not a folder of user {user.name}: it is not safe to put the database's socket there. "
+            "Remove it, or use a shorter BAIGE_HOME.",
             zh=f"{path} 已存在，但不是用户 {user.name} 的目录，在其中放置数据库套接字不安全。请删除它，或将 BAIGE_HOME 设为较短的路径。",
         )
     if stat.S_IMODE(found.st_mode) != 0o700:

@@ -73,7 +73,7 @@ class RootGroup(click.Group):
         except BrokenPipeError:  # the reader of our output has gone, as `head` does
             sys.stderr.close()
             code = 1
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 the root of the program: what comes up here is told to the user
             from api.cli.failure import report
 
             code = report(error, words)
