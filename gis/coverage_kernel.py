@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from gis.visibility_fan import kernel, look
 
-__all__ = ["count_tile", "cumulate"]
+__all__ = ["count_tile", "cumulate", "in_sector"]
 
 
 @kernel
@@ -42,7 +42,8 @@ def _sector_box(centre_deg: float, half_deg: float, reach: int) -> tuple[int, in
 
 
 @kernel
-def _in_sector(east: float, north: float, distance: float, sine: float, cosine: float, half_deg: float, cos_half: float) -> bool:
+def in_sector(east: float, north: float, distance: float, sine: float, cosine: float, half_deg: float, cos_half: float) -> bool:
+    """Whether a place (east, north) of the apex lies within ``half_deg`` of the axis (sine, cosine); negative: nothing does."""
     if half_deg >= 180.0:
         return True
     if half_deg < 0.0:
@@ -150,7 +151,7 @@ def count_tile(
                 else:
                     slope = -1.0e300
                 if not (
-                    slope >= low_p and slope <= high_p and _in_sector(dc, dr, distance, sine, cosine, half_possible[k], cos_possible)
+                    slope >= low_p and slope <= high_p and in_sector(dc, dr, distance, sine, cosine, half_possible[k], cos_possible)
                 ):
                     continue
                 best = 0
@@ -159,7 +160,7 @@ def count_tile(
                 counts[r, c, classes + best] += step
                 if may_be_on:
                     counts[r, c, 3 * classes + best] += step
-                if slope >= low_c and slope <= high_c and _in_sector(dc, dr, distance, sine, cosine, half_confirmed[k], cos_confirmed):
+                if slope >= low_c and slope <= high_c and in_sector(dc, dr, distance, sine, cosine, half_confirmed[k], cos_confirmed):
                     counts[r, c, best] += step
                     if is_on:
                         counts[r, c, 2 * classes + best] += step
