@@ -176,11 +176,10 @@ def direction(text: str | None) -> Direction | None:
     single = _azimuth(text)
     if single is not None:
         return Direction(single)
-    joined = _azimuth(text.replace("-", ""))  # north-west: a hyphen inside one word
-    if joined is not None and not any(letter.isdigit() for letter in text):
-        parts = [_azimuth(part) for part in text.split("-")]
-        # "N-E" is a range by the definition of the key; only whole words joined by a hyphen are one point.
-        if None in parts or all(len(part.strip()) > 2 for part in text.split("-")):
+    # A hyphen joins whole words (north-west) to one point of the compass; between abbreviations it makes a range (N-W).
+    if all(len(part.strip()) > 2 for part in text.split("-")):
+        joined = _azimuth(text.replace("-", ""))
+        if joined is not None:
             return Direction(joined)
     ends = _RANGE_BREAKS.split(text.strip())
     if len(ends) != 2:
