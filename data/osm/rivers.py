@@ -64,10 +64,11 @@ def river_axes(extract: Extract) -> list[Axis]:
     axes = []
     for key, things in groups.items():
         merged = shapely.line_merge(shapely.MultiLineString([thing.geometry for thing in things]), directed=True)
-        starts = {thing.geometry.coords[0]: thing for thing in sorted(things, key=lambda thing: -thing.id)}
+        # By the first two vertices: arms of a river begin at the same one.
+        starts = {sum(thing.geometry.coords[:2], ()): thing for thing in sorted(things, key=lambda thing: -thing.id)}
         for line in shapely.get_parts(merged):
             # A closed loop may begin at any of its ways; its smallest id names it then.
-            first = starts.get(line.coords[0], min(things, key=lambda thing: thing.id))
+            first = starts.get(sum(line.coords[:2], ()), min(things, key=lambda thing: thing.id))
             axes.append(Axis(first.ref, {**first.tags, **group_tags[key]}, line))
     return axes
 
