@@ -267,11 +267,14 @@ class EmbeddedCluster:
                 link.unlink()
             if user.switch and not user.can_enter(self.home):
                 elsewhere = Path("/var/lib/baige") / hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
-                _make_directory(elsewhere, None, mode=0o755)
+                _make_directory(elsewhere.parent, None, mode=0o755)
+                _make_directory(elsewhere, user, mode=0o700)
                 _log.warning("User %s cannot enter %s: the data go to %s", user.name, self.home, elsewhere)
                 link.symlink_to(elsewhere)
         for folder in (self.base, self.log_dir):
             _make_directory(folder, user, mode=0o700)
+            if user.switch and folder.stat().st_uid == 0:  # broken off before it was handed over
+                os.chown(folder, user.uid, user.gid)
         if user.switch and not user.can_enter(self.base):
             raise ConfigError(
                 f"User {user.name}, who runs PostgreSQL for root, cannot enter {self.base}. "
@@ -356,7 +359,7 @@ class EmbeddedCluster:
 
     def _clear_remains(self, user: ServerUser) -> None:
         """After a killed server: end the backends it left behind, and drop a pid file that now names a stranger's process."""
-        for wait_s, number in ((3.0, None), (5.0, signal.SIGTERM), (5.0, signal.SIGQUIT), (5.0, signal.SIGKILL)):
+        for wait_s, number in ((1.0, None), (5.0, signal.SIGTERM), (5.0, signal.SIGQUIT), (5.0, signal.SIGKILL)):
             orphans = self._processes()
             if not orphans:
                 break

@@ -42,7 +42,7 @@ def _baige(app: AppContext, *arguments: str) -> list[str]:
 
 @click.command()
 @click.option("--scale", type=click.Choice(["small", "full"]), default="small", show_default=True, help="Size of the city. 城市规模。")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out/demo"), show_default=True, help="Folder of results. 输出目录。")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out/demo"), show_default=True, help="Results. 输出目录。")
 @click.option("--serve/--no-serve", default=True, help="Keep a server running at the end. 完成后启动服务。")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of the server. 服务端口。")
 @pass_app
