@@ -15,7 +15,7 @@ LAYER = "camera_site"
 
 #: A dome of OpenStreetMap is "a freely moving camera, also known as PTZ"; panning turns by a path or a joystick.
 _STRUCTURE = {"fixed": 3, "dome": 1, "panning": 4, "ptz": 1, "panorama": 6, "panoramic": 6, "doorbell": 3, "bullet": 3}
-_MOVABLE = frozenset({1, 4, 5, 6})
+_STEADY = frozenset({3, 6})
 _ROOM = {"outdoor": 1, "public": 1, "indoor": 2}
 _SAYS_NOTHING = frozenset({"yes", "private", "unknown"})
 _MOUNT = {
@@ -42,13 +42,11 @@ def _looks(tags: dict[str, str], structure: int | None, notes: Notes) -> tuple[f
         notes.remark(LAYER, "direction tags contradict each other; camera:direction counts")
     if first.width_deg is None:
         return first.azimuth_deg, None
-    if structure is None:
-        # The key's definition: a range is what the camera may turn through. Without its kind nobody can say what it sees at a time.
-        notes.remark(LAYER, "a range of directions without camera:type; azimuth left unknown")
+    if structure not in _STEADY:
+        # By the key's definition a range is what a camera may turn through. Only one that cannot turn sees all of it at a time.
+        notes.remark(LAYER, "a range of directions of a camera that may turn; azimuth left unknown")
         return None, None
-    if structure not in _MOVABLE:
-        return first.azimuth_deg, max(1.0, first.width_deg)
-    return first.azimuth_deg, first.width_deg if first.width_deg >= 1 else None
+    return first.azimuth_deg, max(1.0, first.width_deg)
 
 
 def _coded(
@@ -66,8 +64,8 @@ def camera_row(tags: dict[str, str], notes: Notes) -> dict[str, Any] | None:
     """Fields of ``camera_site`` from tags; None for what is not a camera.
 
     Guards, gunshot detectors and readers of number plates (ALPR, ANPR) are not taken: the platform keeps places that are watched,
-    not what recognises. Without a direction ``azimuth_deg`` stays None: such a camera may look anywhere. A range of directions becomes azimuth and
-    field of view of a camera whose kind is known.
+    not what recognises. Without a direction ``azimuth_deg`` stays None: such a camera may look anywhere. A range of directions becomes azimuth
+    and field of view of a camera that is known not to turn.
 
     Examples
     --------

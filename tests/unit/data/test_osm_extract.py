@@ -210,14 +210,15 @@ def test_camera_tags() -> None:
     assert not notes.unknown
 
 
-def test_a_range_counts_as_a_view_only_where_the_kind_is_known() -> None:
+def test_a_range_counts_as_a_view_only_of_a_camera_that_cannot_turn() -> None:
     notes = Notes()
     base = {"man_made": "surveillance", "direction": "120-160"}
     unknown = camera_row(base, notes)
     dome = camera_row({**base, "camera:type": "dome"}, notes)
-    assert unknown is not None and unknown["azimuth_deg"] is None and unknown["hfov_deg"] is None
-    assert dome is not None and (dome["azimuth_deg"], dome["hfov_deg"], dome["ptz_type"]) == (140.0, 40.0, 1)
-    assert sum(notes.remarks.values()) == 1
+    fixed = camera_row({**base, "camera:type": "fixed"}, notes)
+    assert dome is not None and (dome["azimuth_deg"], dome["hfov_deg"], dome["ptz_type"]) == (None, None, 1)
+    assert fixed is not None and (fixed["azimuth_deg"], fixed["hfov_deg"], fixed["ptz_type"]) == (140.0, 40.0, 3)
+    assert sum(notes.remarks.values()) == 2
 
 
 def test_what_is_no_camera_and_what_is_not_understood() -> None:
