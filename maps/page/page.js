@@ -118,7 +118,7 @@ var Baige = (function () {
     shape.path = shape.kind === 0 ? L.circleMarker(shape.at, options) : shape.kind === 1 ? L.polyline(shape.at, options) : L.polygon(shape.at, options);
     if (!this.base) {
       var self = this;
-      shape.path.bindPopup(function () { return self.popup(n); }, { maxWidth: 360, maxHeight: 340 });
+      shape.path.bindPopup(function () { return self.popup(n); }, { minWidth: 250, maxWidth: 360, maxHeight: 340 });
       shape.path.on("mouseover", function () { this.setStyle({ weight: (options.weight || 1) + 1.5 }); });
       shape.path.on("mouseout", function () { this.setStyle({ weight: options.weight || 1 }); });
     }
@@ -190,7 +190,7 @@ var Baige = (function () {
     this.visible = visible;
     if (!visible.length) { return; }
     var points = this.decoded[visible[0]].kind === 0 && (this.decoded[visible[visible.length - 1]].kind === 0);
-    if (points && visible.length > POINTS_AT_ONCE) { this.cluster(visible); }
+    if (points && visible.length > (zoom >= SECTOR_ZOOM ? SHAPES_AT_ONCE : POINTS_AT_ONCE)) { this.cluster(visible); }
     else {
       if (visible.length > SHAPES_AT_ONCE) {
         visible.sort(function (a, b) { return self.extent(b) - self.extent(a); });
@@ -280,9 +280,9 @@ var Baige = (function () {
       layer.read();
       if (!layer.on) { layer.on = true; var check = document.getElementById("layer-" + layer.data.name); if (check) { check.checked = true; check.dispatchEvent(new Event("change")); } }
       var b = layer.boxes[n];
-      map.fitBounds([[b[0], b[1]], [b[2], b[3]]], { maxZoom: 17 });
+      map.fitBounds([[b[0], b[1]], [b[2], b[3]]], { maxZoom: 17, animate: false });
       redraw();
-      L.popup({ maxWidth: 360, maxHeight: 340 }).setLatLng([(b[0] + b[2]) / 2, (b[1] + b[3]) / 2]).setContent(layer.popup(n)).openOn(map);
+      L.popup({ minWidth: 250, maxWidth: 360, maxHeight: 340 }).setLatLng([(b[0] + b[2]) / 2, (b[1] + b[3]) / 2]).setContent(layer.popup(n)).openOn(map);
       list.hidden = true;
     }
     function find() {
@@ -344,6 +344,7 @@ var Baige = (function () {
 
   function start(map, page) {
     Baige.titles = { zh: page.zh, en: page.en };
+    map.setMaxZoom(20); map.setMinZoom(5);
     map.createPane("base").style.zIndex = 250;
     map.getPane("base").style.pointerEvents = "none";
     map.createPane("labels").style.zIndex = 620;
@@ -388,7 +389,7 @@ var Baige = (function () {
     try { remembered = localStorage.getItem("baige-lang"); } catch (error) { remembered = null; }
     language(page.languages.indexOf(remembered) >= 0 ? remembered : page.languages[0]);
     var place = HASH.exec(location.hash);
-    if (place) { map.setView([+place[2], +place[3]], +place[1]); } else if (page.bounds) { map.fitBounds(page.bounds, { paddingTopLeft: [8, 60] }); }
+    if (place) { map.setView([+place[2], +place[3]], +place[1]); } else if (page.bounds) { map.fitBounds(page.bounds, { paddingTopLeft: [8, 60], maxZoom: 17, animate: false }); }
     map.on("moveend", function () {
       redraw();
       var c = map.getCenter();
