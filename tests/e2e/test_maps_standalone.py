@@ -69,7 +69,7 @@ def tab(browser: Browser) -> Iterator[Page]:
     page = context.new_page()
     faults: list[str] = []
     page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(f"request {r.url}"))
-    page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: faults.append(str(e)))
     page.on("dialog", lambda d: faults.append(f"dialog {d.message}"))
     yield page
