@@ -11,11 +11,20 @@ from numpy.typing import NDArray
 from data.city.frame import line_with_m, register
 from data.city.plan import Plan
 
-__all__ = ["REACH", "SourceZone", "reach_band", "source_zones", "water_layers"]
+__all__ = ["REACH", "SourceZone", "polygons_of", "reach_band", "source_zones", "water_layers"]
 
 #: Reach code of the main stem.
 REACH = "CJ-YC"
-_TRIB_REACH = {"黄柏河": "HBH", "清江": "QJ", "香溪": "XX", "沮漳河": "JZH", "柏临河": "BLH", "运河": "YH", "卷桥河": "JQH", "桥边河": "QBH"}
+_TRIB_REACH = {
+    "黄柏河": "HBH",
+    "清江": "QJ",
+    "香溪": "XX",
+    "沮漳河": "JZH",
+    "柏临河": "BLH",
+    "运河": "YH",
+    "卷桥河": "JQH",
+    "桥边河": "QBH",
+}
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,11 @@ def source_zones(plan: Plan) -> tuple[SourceZone, SourceZone]:
     )
 
 
-def _polygons(geometry: list[Any]) -> NDArray[np.object_]:
+def polygons_of(geometry: list[Any]) -> NDArray[np.object_]:
     """Polygonal parts as multipolygons."""
     out = np.empty(len(geometry), dtype=object)
     for k, item in enumerate(geometry):
-        parts = shapely.get_parts(shapely.make_valid(item))
+        parts = shapely.get_parts(shapely.set_precision(shapely.make_valid(item), 0.05))
         out[k] = shapely.multipolygons(parts[shapely.get_type_id(parts) == 3])
     return out
 
@@ -68,7 +77,7 @@ def water_layers(plan: Plan) -> dict[str, gpd.GeoDataFrame]:
     ``water_function_zone`` and ``water_intake``."""
     river, seed = plan.river, plan.seed
     trib = river.tributaries
-    surfaces = _polygons([river.polygon, *(t.polygon for t in trib)])
+    surfaces = polygons_of([river.polygon, *(t.polygon for t in trib)])
     out = {
         "water": register("water", surfaces, {
             "name_zh": ["长江", *(t.name_zh for t in trib)], "name_en": ["Yangtze River", *(t.name_en for t in trib)],
@@ -81,7 +90,7 @@ def water_layers(plan: Plan) -> dict[str, gpd.GeoDataFrame]:
         "riverbank": _bank_layer(plan),
         "shoreline_zone": _shoreline_layer(plan),
     }  # fmt: skip
-    out["river_mgmt_area"] = register("river_mgmt_area", _polygons([
+    out["river_mgmt_area"] = register("river_mgmt_area", polygons_of([
         shapely.difference(shapely.buffer(river.polygon, 45.0), shapely.union_all([shapely.buffer(i[2], -30.0) for i in river.islands])),
         *(shapely.buffer(t.polygon, 20.0 if t.is_major else 10.0) for t in trib)]), {
         "name_zh": ["长江河道管理范围", *(f"{t.name_zh}河道管理范围" for t in trib)],
@@ -111,7 +120,9 @@ def _stretches(plan: Plan) -> NDArray[np.float64]:
     """Chainages at which banks are cut: every kilometre in the city, every five outside."""
     start, end, total = plan.banks[0].start_m, plan.banks[0].end_m, plan.river.length_m
     inside = np.arange(start, end, 1000.0)
-    return np.concatenate([np.arange(0.0, start - 2500.0, 5000.0), inside, np.arange(end, total - 2500.0, 5000.0), [total]])
+    return np.concatenate(
+        [np.arange(0.0, start - 2500.0, 5000.0), inside, np.arange(end, total - 2500.0, 5000.0), [total]]
+    )
 
 
 def _bank_layer(plan: Plan) -> gpd.GeoDataFrame:
@@ -134,8 +145,15 @@ def _shoreline_layer(plan: Plan) -> gpd.GeoDataFrame:
     start, end = plan.banks[0].start_m, plan.banks[0].end_m
     share = {"L": ((0.0, 0.12, 1), (0.12, 0.45, 3), (0.45, 0.70, 4), (0.70, 0.82, 2), (0.82, 1.0, 4)),
              "R": ((0.0, 0.20, 1), (0.20, 0.42, 3), (0.42, 0.66, 2), (0.66, 1.0, 3))}  # fmt: skip
-    title = {1: ("保护区", "Protection zone"), 2: ("保留区", "Reserve zone"), 3: ("控制利用区", "Controlled-use zone"), 4: ("开发利用区", "Development zone")}
-    rows = [(s, start + a * (end - start), start + b * (end - start), z) for s, parts in share.items() for a, b, z in parts]
+    title = {
+        1: ("保护区", "Protection zone"),
+        2: ("保留区", "Reserve zone"),
+        3: ("控制利用区", "Controlled-use zone"),
+        4: ("开发利用区", "Development zone"),
+    }
+    rows = [
+        (s, start + a * (end - start), start + b * (end - start), z) for s, parts in share.items() for a, b, z in parts
+    ]
     return register("shoreline_zone", np.array([plan.river.bank_part(s, a, b) for s, a, b, _ in rows], dtype=object), {
         "name_zh": [f"长江岸线{title[z][0]}" for *_, z in rows], "name_en": [f"Yangtze shoreline: {title[z][1]}" for *_, z in rows],
         "admin_code": "420500000000", "zone_type": [z for *_, z in rows], "side": [r[0] for r in rows],
@@ -156,7 +174,7 @@ def _source_layers(plan: Plan) -> dict[str, gpd.GeoDataFrame]:
         bank = plan.river.left if s.side == "L" else plan.river.right
         intakes.append(shapely.Point(shapely.get_coordinates(bank)[plan.river.index_at(s.chainage_m)]))
     zh = {"1": "一级保护区", "2": "二级保护区", "quasi": "准保护区"}
-    zones = register("water_source_zone", _polygons(geometry), {
+    zones = register("water_source_zone", polygons_of(geometry), {
         "name_zh": [s.name_zh + zh[k] for s, k in zip(names, level, strict=True)],
         "name_en": [f"{s.name_en}, level {k}" for s, k in zip(names, level, strict=True)], "admin_code": "420500000000", "level": level,
         "source_name": [s.name_zh for s in names]}, seed=plan.seed, classification="internal")  # fmt: skip
@@ -175,7 +193,7 @@ def _function_layer(plan: Plan) -> gpd.GeoDataFrame:
     parts = [(start - 9000.0, start, "峡口保留区", "Gorge mouth reserve"), (start, start + 7000.0, "城区饮用景观区", "City scenic reach"),
              (start + 7000.0, end, "城区工业用水区", "City industrial reach"), (end, end + 12000.0, "下游过渡区", "Lower transition reach")]  # fmt: skip
     geometry = [reach_band(plan, a, b, 0.0) for a, b, _, _ in parts] + [shapely.buffer(trib["柏临河"].polygon, 6.0)]
-    return register("water_function_zone", _polygons(geometry), {
+    return register("water_function_zone", polygons_of(geometry), {
         "name_zh": [*(p[2] for p in parts), "柏临河农业用水区"], "name_en": [*(p[3] for p in parts), "Bailin Brook farm-water zone"],
         "admin_code": "420500000000", "zone_code": [f"WFZ{k + 1:03d}" for k in range(5)], "zone_level": 1,
         "wq_target": ["II", "III", "III", "III", "III"], "wq_current": ["II", "II", "III", "II", "V"], "target_met": [True, True, True, True, False]},
