@@ -1,0 +1,278 @@
+"""The server: one ASGI application for all ways in."""
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import edits, items, pages, schemas, tiles
+from api.asking import language, reject_unknown
+from api.live import Counters, LiveCatalogue
+from api.problems import problem, problem_of
+from api.reader import Reader
+from api.settings import ServeSettings
+from api.state import ClientLeft, Recent, State
+from gis.errors import BaigeError
+from gis.settings import Settings
+from layers.cluster import resolve_database_url
+from layers.database import Database
+from layers.query.cql2_sql import FUNCTIONS
+from layers.registry import storage_srid
+
+__all__ = ["app_from_environment", "create_app"]
+
+log = logging.getLogger("baige.api")
+
+_MAX_QUERY = 70_000
+_SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+}
+_PAGE_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; connect-src 'self';"
+    " frame-ancestors 'self'"
+)
+
+
+class Guard:
+    """Around everything: a request id, limits on address and body, security headers, and problem documents for errors."""
+
+    def __init__(self, app: ASGIApp, *, body_max: int) -> None:
+        self.app = app
+        self.body_max = body_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["baige.request_id"] = secrets.token_hex(8)
+        started = False
+
+        async def sent(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(raw=message["headers"])
+                headers["X-Request-Id"] = scope["baige.request_id"]
+                for name, value in _SECURITY.items():
+                    headers.setdefault(name, value)
+                if headers.get("content-type", "").startswith("text/html") and not scope["path"].startswith("/maps"):
+                    headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
+            await send(message)
+
+        fault = self._fault(scope)
+        if fault is not None:
+            await fault(scope, receive, sent)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self.body_max:
+                    raise HTTPException(413)
+            return message
+
+        try:
+            await self.app(scope, counted, sent)
+        except (ClientLeft, ClientDisconnect):
+            log.debug("client left %s", scope["path"])
+        except Exception:
+            log.exception("request %s failed", scope["baige.request_id"])
+            if started:
+                raise
+            response = problem(500, *_unexpected(scope))
+            await response(scope, receive, sent)
+
+    def _fault(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        lang = language(QueryParams(), headers)
+        if len(scope.get("query_string", b"")) > _MAX_QUERY:
+            return problem(414, "网址过长。" if lang == "zh" else "The address is too long.", lang=lang)
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > self.body_max:
+            return problem(413, "请求体过大。" if lang == "zh" else "The body is too large.", lang=lang, headers={"Connection": "close"})
+        try:
+            scope.get("query_string", b"").decode("ascii")
+        except UnicodeDecodeError:
+            return problem(400, "网址含有未编码的字符。" if lang == "zh" else "The address has characters that are not percent-encoded.", lang=lang)
+        if "\x00" in scope["path"] or "\ufffd" in scope["path"]:
+            return problem(400, "路径无效。" if lang == "zh" else "The path is not valid.", lang=lang)
+        if b"%" in scope.get("query_string", b"") and not _is_utf8(scope["query_string"]):
+            return problem(400, "查询串不是有效的 UTF-8。" if lang == "zh" else "The query string is not valid UTF-8.", lang=lang)
+        return None
+
+
+def _is_utf8(query: bytes) -> bool:
+    from urllib.parse import unquote_to_bytes
+
+    try:
+        unquote_to_bytes(query).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _unexpected(scope: Scope) -> tuple[str]:
+    lang = language(QueryParams(scope.get("query_string", b"")), Headers(scope=scope))
+    number = scope["baige.request_id"]
+    return (f"服务器内部错误，请求号 {number}。" if lang == "zh" else f"A fault of the server; request {number}.",)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    lang = language(request.query_params, request.headers)
+    if isinstance(error, ClientLeft):
+        raise error
+    if isinstance(error, BaigeError):
+        return problem_of(error, lang=lang, instance=request.url.path)
+    raise error
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    lang = language(request.query_params, request.headers)
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(getattr(error, "headers", None) or {})
+    texts = {
+        404: ("There is nothing at this address.", "此地址没有内容。"), 405: ("This method is not offered here.", "此处不支持该方法。"),
+        413: ("The body is too large.", "请求体过大。"),
+    }  # fmt: skip
+    en, zh = texts.get(status, (str(getattr(error, "detail", "")) or "Error", "错误"))
+    return problem(status, zh if lang == "zh" else en, lang=lang, instance=request.url.path, headers=headers)
+
+
+async def _functions(request: Request) -> Response:
+    reject_unknown(request.query_params, ("f", "lang"))
+    types = {"text": "string", "number": "number", "bool": "boolean"}
+    found = [
+        {"name": name, "returns": [types.get(answer, answer)], "arguments": [{"type": [types.get(a, a)]} for a in arguments]}
+        for name, (arguments, answer, _) in FUNCTIONS.items()
+    ]
+    found.append({"name": "s_dwithin", "returns": ["boolean"], "arguments": [{"type": ["geometry"]}, {"type": ["geometry"]}, {"type": ["number"]}]})
+    return Response(orjson.dumps({"functions": found}), media_type="application/json")
+
+
+async def _healthy(request: Request) -> Response:
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+async def _ready(request: Request) -> Response:
+    state: State = request.app.state.baige
+    await state.reader.plain("SELECT 1")
+    return Response(orjson.dumps({"status": "ready", "layers": len(state.catalogue.layers)}), media_type="application/json")
+
+
+def _to_portal(request: Request) -> Response:
+    return RedirectResponse("/portal/")
+
+
+def _routes(settings: Settings) -> list[BaseRoute]:
+    import xstatic.pkg.leaflet
+
+    here = "/collections/{collection}"
+    tile = here + "/tiles/{matrix_set}"
+    routes: list[BaseRoute] = [
+        # the busiest first
+        Route(tile + "/{z}/{y}/{x}", tiles.get_tile),
+        Route(here + "/items", items.get_items, methods=["GET"]),
+        Route(here + "/items", edits.collection_edit, methods=["POST", "OPTIONS"]),
+        Route(here + "/items/{feature}", items.get_item, methods=["GET"]),
+        Route(here + "/items/{feature}", edits.feature_edit, methods=["PUT", "PATCH", "DELETE", "OPTIONS"]),
+        Route("/", pages.get_landing_page),
+        Route("/conformance", pages.get_conformance),
+        Route("/collections", pages.get_collections),
+        Route("/openapi", pages.get_openapi),
+        Route("/api", pages.get_openapi),
+        Route("/functions", _functions),
+        Route("/tileMatrixSets", tiles.get_matrix_sets),
+        Route("/TileMatrixSets", tiles.get_matrix_sets),
+        Route("/tileMatrixSets/{matrix_set}", tiles.get_matrix_set),
+        Route(here, pages.get_collection),
+        Route(here + "/schema", schemas.get_schema),
+        Route(here + "/queryables", schemas.get_queryables),
+        Route(here + "/sortables", schemas.get_sortables),
+        Route(here + "/tiles", tiles.get_tilesets),
+        Route(tile, tiles.get_tileset),
+        Route(tile + "/metadata", tiles.get_tilejson),
+        Route(tile + "/tilejson.json", tiles.get_tilejson),
+        Route("/healthz", _healthy),
+        Route("/readyz", _ready),
+        Route("/portal", _to_portal),
+        Mount("/static/leaflet", StaticFiles(directory=xstatic.pkg.leaflet.BASE_DIR)),
+        Mount("/static", StaticFiles(directory=str(resources.files("api").joinpath("static")))),
+    ]
+    portal = Path(str(resources.files("maps").joinpath("portal")))
+    if portal.is_dir():
+        routes.append(Mount("/portal", StaticFiles(directory=portal, html=True)))
+    gallery = settings.home / "maps"
+    routes.append(Mount("/maps", StaticFiles(directory=gallery, html=True, check_dir=False)))
+    return routes
+
+
+def create_app(settings: Settings | None = None, serve: ServeSettings | None = None, *, database_url: str | None = None) -> Starlette:
+    """Make the application. Nothing is opened before it starts.
+
+    Parameters
+    ----------
+    settings, serve : Settings, ServeSettings, optional
+        Read from the environment where not given.
+    database_url : str, optional
+        Database to use, its schema being up to date; found by ``settings`` where not given.
+    """
+    settings = settings or Settings()
+    serve = serve or ServeSettings()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        database = Database(database_url or resolve_database_url(settings), pool_size=4)
+        with database.begin(readonly=True) as connection:
+            srid = storage_srid(connection)
+        reader = Reader(database.conninfo, size=serve.pool_size)
+        await reader.open()
+        catalogue = LiveCatalogue(reader, database.conninfo, srid)
+        state = State(settings, serve, settings.city_config, database, reader, catalogue, Counters(database.conninfo),
+                      tiles=Recent(size=serve.tile_cache_mb * 1_000_000))  # fmt: skip
+        await catalogue.start()
+        app.state.baige = state
+        yield
+        await catalogue.stop()
+        await state.counters.close()
+        await reader.close()
+        database.dispose()
+
+    middleware = []
+    if serve.cors_origins:
+        origins = [o.strip() for o in serve.cors_origins.split(",")]
+        exposed = ["Link", "ETag", "Content-Crs", "OGC-NumberMatched", "OGC-NumberReturned", "Location"]
+        middleware.append(Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=exposed))
+    handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {BaigeError: _on_error, HTTPException: _on_http}
+    app = Starlette(
+        routes=_routes(settings), lifespan=lifespan, exception_handlers=handlers,
+        middleware=[Middleware(Guard, body_max=serve.body_max_mb * 1_000_000), *middleware],
+    )  # fmt: skip
+    app.router.redirect_slashes = False
+    return app
+
+
+def app_from_environment() -> Starlette:
+    """The application of a worker process, told what to do by its parent through ``BAIGE_…`` variables."""
+    return create_app()
+
+

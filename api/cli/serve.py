@@ -1,0 +1,68 @@
+"""``baige serve``: the OGC API and the portal."""
+
+import ipaddress
+import os
+
+import click
+
+from api.cli.context import AppContext, pass_app
+from gis.errors import ConfigError, InputError
+
+__all__ = ["command"]
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@click.command("serve")
+@click.option("--host", help="Address to listen on (default 127.0.0.1). 监听地址。")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port (default 8080). 端口。")
+@click.option("--workers", type=click.IntRange(1, 64), help="Server processes (default 2). 进程数。")
+@click.option("--public-url", help="Address that links begin with, behind a proxy. 对外网址。")
+@click.option(
+    "--anonymous-role",
+    type=click.Choice(["public", "viewer", "officer", "planner", "admin"]),
+    help="Role of requests without a key; other than public on loopback only, for a demonstration. 无密钥请求的角色，仅限本机演示。",
+)
+@pass_app
+def command(
+    app: AppContext, host: str | None, port: int | None, workers: int | None, public_url: str | None, anonymous_role: str | None
+) -> None:
+    """Serve the OGC API, tiles and the portal. 启动服务。"""
+    import uvicorn
+
+    from api.settings import ServeSettings
+
+    given = {"host": host, "port": port, "workers": workers, "public_url": public_url, "anonymous_role": anonymous_role}
+    serve = ServeSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    database = app.database(pool_size=1)
+    if not _is_loopback(serve.host):
+        if serve.anonymous_role != "public":
+            raise InputError("--anonymous-role other than public is for loopback only.", zh="非公众的匿名角色仅限本机使用。")
+        with database.begin() as connection:
+            query = "SELECT 1 FROM baige_sys.api_key WHERE role = 'admin' AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+            if connection.exec_driver_sql(query).scalar() is None:
+                raise ConfigError(
+                    "To listen beyond this computer, make an admin key first: baige key add --role admin",
+                    zh="对外监听前请先创建管理员密钥：baige key add --role admin",
+                )
+    database.dispose()
+    # worker processes read their settings from the environment
+    os.environ["BAIGE_HOME"] = str(app.settings.home)
+    if app.settings.database_url is not None:
+        os.environ["BAIGE_DATABASE_URL"] = app.settings.database_url.get_secret_value()
+    for name, value in serve.model_dump().items():
+        os.environ[f"BAIGE_SERVE_{name.upper()}"] = str(value)
+    base = serve.base_url
+    app.say(f"Baige serves on {base} (portal: {base}/portal/)", f"百格服务地址：{base}（门户：{base}/portal/）")
+    uvicorn.run(
+        "api.app:app_from_environment", factory=True, host=serve.host, port=serve.port, workers=serve.workers,
+        log_level="info" if app.verbose else "warning", access_log=app.verbose > 0, server_header=False, timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+    )  # fmt: skip

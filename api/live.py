@@ -1,0 +1,185 @@
+"""What a server process knows of the database's state: the catalogue of layers and the layers' change counters.
+
+Both are read from the database, never guessed. The catalogue is read again when the database announces a change of it (and every
+second, should an announcement be lost). A change counter that goes into an answer was read after the request arrived; requests that
+arrive while a reading is under way share the next one, so that many requests cost few readings.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from api.reader import Reader
+from gis.errors import BackendError, NotFound
+from layers.catalogue import built_in
+from layers.database import translate
+from layers.declaration import LayerDeclaration
+from layers.query.source import Source
+
+__all__ = ["Counters", "LiveCatalogue"]
+
+log = logging.getLogger("baige.api")
+
+_POLL_S = 1.0
+_REGISTRY = "SELECT name, built_in, declaration FROM baige_sys.layer ORDER BY name"
+
+
+class LiveCatalogue:
+    """The layers of the database, kept up to date.
+
+    Attributes
+    ----------
+    layers : dict
+        Declarations by name.
+    version : str
+        Changes whenever a layer is added, removed or declared anew.
+    """
+
+    def __init__(self, reader: Reader, conninfo: str, storage_srid: int) -> None:
+        self._reader = reader
+        self._conninfo = conninfo
+        self.storage_srid = storage_srid
+        self.layers: dict[str, LayerDeclaration] = {}
+        self.version = ""
+        self._sources: dict[tuple[str, str], Source] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called after each change."""
+        self._listeners.append(call)
+
+    async def start(self) -> None:
+        """Read the catalogue and keep reading it in the background."""
+        await self.refresh()
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def refresh(self) -> None:
+        """Read the catalogue now; calls at the same time share one reading."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._read())
+        await asyncio.shield(self._refreshing)
+
+    async def _read(self) -> None:
+        rows = await self._reader.plain(_REGISTRY)
+        own = {}
+        for name, is_built_in, declaration in rows:
+            text = name.decode()
+            own[text] = None if is_built_in else declaration
+        version = hashlib.sha256(repr(sorted(own.items())).encode()).hexdigest()[:16]
+        if version == self.version:
+            return
+        known = built_in()
+        layers = {name: layer for name, layer in known.items() if name in own}
+        layers |= {name: LayerDeclaration.model_validate(d) for name, d in own.items() if d is not None}
+        self.layers, self.version, self._sources = layers, version, {}
+        log.info("catalogue %s: %d layers", version, len(layers))
+        for call in self._listeners:
+            call()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True, application_name="baige-listen")
+                async with connection:
+                    await connection.execute("LISTEN baige_registry")
+                    while True:
+                        await self.refresh()
+                        async for _ in connection.notifies(timeout=_POLL_S, stop_after=1):
+                            pass
+            except (psycopg.Error, OSError, BackendError) as error:
+                log.warning("catalogue not followed for now: %s", type(error).__name__)
+                await asyncio.sleep(_POLL_S)
+
+    def source(self, name: str, role: str) -> Source:
+        """A layer as ``role`` sees it.
+
+        Raises
+        ------
+        NotFound
+            There is no such layer.
+        """
+        key = (name, role)
+        found = self._sources.get(key)
+        if found is None:
+            declaration = self.layers.get(name)
+            if declaration is None:
+                raise NotFound(f"There is no collection {name[:60]!r}.", zh=f"没有图层 {name[:60]!r}。")
+            found = self._sources[key] = Source.of(declaration, self.storage_srid, role)
+        return found
+
+    async def find(self, name: str, role: str) -> Source:
+        """As `source`, but a name not known is looked for in the database first: it may just have been added."""
+        if name not in self.layers:
+            await self.refresh()
+        return self.source(name, role)
+
+
+class Counters:
+    """Change counters of the layers, read when asked for; who asks meanwhile shares the next reading."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._waiting: list[tuple[str, asyncio.Future[int | None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def current(self, layer: str) -> int:
+        """The layer's counter, as it is now or was after this call.
+
+        Raises
+        ------
+        NotFound
+            The layer does not exist any more.
+        DatabaseUnavailable
+            It cannot be read.
+        """
+        future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((layer, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._serve())
+        counter = await future
+        if counter is None:
+            raise NotFound(f"There is no collection {layer[:60]!r}.", zh=f"没有图层 {layer[:60]!r}。")
+        return counter
+
+    async def _serve(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                found = await self._read(list({name for name, _ in batch}))
+            except (psycopg.Error, OSError) as error:
+                if self._connection is not None:
+                    await self._connection.close()
+                    self._connection = None
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(translate(error))
+                continue
+            for name, future in batch:
+                if not future.done():
+                    future.set_result(found.get(name))
+
+    async def _read(self, names: list[str]) -> dict[str, int]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._conninfo, autocommit=True, prepare_threshold=0, application_name="baige-counters", connect_timeout=5
+            )
+        cursor = await self._connection.execute("SELECT name, change_counter FROM baige_sys.layer WHERE name = ANY(%s)", (names,))
+        return dict(await cursor.fetchall())
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()

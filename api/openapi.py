@@ -1,0 +1,277 @@
+"""The API document (OpenAPI 3.0.3): every route and parameter that there is, with all schemas in the document itself."""
+
+from typing import Any
+
+from api.asking import FORMATS
+from api.schemas import property_schema
+from api.state import State
+from layers.query.source import Source
+from layers.query.tilegrid import MATRIX_SETS
+
+__all__ = ["openapi_document"]
+
+_JSON = "application/json"
+_PROBLEM = "application/problem+json"
+
+
+def _ref(kind: str, name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str, *, where: str = "query", **more: Any) -> dict[str, Any]:
+    return {"name": name, "in": where, "description": description, "required": where == "path", "schema": schema, **more}
+
+
+def _parameters(state: State) -> dict[str, Any]:
+    text = {"type": "string"}
+    crs = {"type": "string", "format": "uri"}
+    separate: dict[str, Any] = {"style": "form", "explode": False}
+    return {
+        "f": _parameter("f", {"type": "string", "enum": ["json", "html"]}, "Format of the answer"),
+        "f-items": _parameter("f", {"type": "string", "enum": list(FORMATS)}, "Format of the answer"),
+        "f-item": _parameter("f", {"type": "string", "enum": ["json", "jsonfg", "html"]}, "Format of the answer"),
+        "lang": _parameter("lang", {"type": "string", "enum": ["en", "zh"]}, "Language of titles and messages"),
+        "limit": _parameter(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": state.serve.limit_max, "default": state.serve.limit_default},
+            "Features on a page", **separate,
+        ),
+        "bbox": _parameter(
+            "bbox",
+            {"type": "array", "items": {"type": "number"}, "oneOf": [{"minItems": 4, "maxItems": 4}, {"minItems": 6, "maxItems": 6}]},
+            "Features that touch a box: lower left and upper right corner", **separate,
+        ),
+        "bbox-crs": _parameter("bbox-crs", crs, "Reference system of bbox", **separate),
+        "crs": _parameter("crs", crs, "Reference system of the answer", **separate),
+        "datetime": _parameter("datetime", text, "Features valid at an instant or in a period start/end", **separate),
+        "filter": _parameter("filter", text, "Condition in CQL2"),
+        "filter-lang": _parameter("filter-lang", {"type": "string", "enum": ["cql2-text", "cql2-json"]}, "Language of filter"),
+        "filter-crs": _parameter("filter-crs", crs, "Reference system of coordinates in filter"),
+        "sortby": _parameter("sortby", {"type": "array", "items": text}, "Properties to sort by, - before one for descending", **separate),
+        "properties": _parameter("properties", {"type": "array", "items": text}, "Properties wanted", **separate),
+        "q": _parameter("q", text, "Words that names or codes contain"),
+        "ids": _parameter("ids", {"type": "array", "items": {"type": "string", "format": "uuid"}}, "Features of these ids", **separate),
+        "cursor": _parameter("cursor", text, "Where a page begins; taken from the link next"),
+        "skipGeometry": _parameter("skipGeometry", {"type": "boolean", "default": False}, "Leave geometries out"),
+        "bom": _parameter("bom", {"type": "boolean", "default": False}, "f=csv: begin with a byte order mark, for Excel"),
+        "featureId": _parameter("featureId", {"type": "string", "format": "uuid"}, "Id of a feature", where="path"),
+        "tileMatrixSetId": _parameter("tileMatrixSetId", {"type": "string", "enum": list(MATRIX_SETS)}, "Tile matrix set", where="path"),
+        "tileMatrix": _parameter("tileMatrix", {"type": "integer", "minimum": 0, "maximum": 22}, "Zoom", where="path"),
+        "tileRow": _parameter("tileRow", {"type": "integer", "minimum": 0}, "Row", where="path"),
+        "tileCol": _parameter("tileCol", {"type": "integer", "minimum": 0}, "Column", where="path"),
+        "If-Match": _parameter("If-Match", text, "Entity tag that the feature must still have", where="header"),
+        "Content-Crs": _parameter("Content-Crs", text, "Reference system of the body's coordinates", where="header"),
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    link = {
+        "type": "object", "required": ["href"],
+        "properties": {"href": {"type": "string"}, "rel": {"type": "string"}, "type": {"type": "string"}, "title": {"type": "string"},
+                       "hreflang": {"type": "string"}, "templated": {"type": "boolean"}},
+    }  # fmt: skip
+    links = {"type": "array", "items": _ref("schemas", "link")}
+    geometry = {
+        "type": "object", "nullable": True, "required": ["type"],
+        "properties": {"type": {"type": "string"}, "coordinates": {"type": "array", "items": {}}},
+    }  # fmt: skip
+    feature = {
+        "type": "object", "required": ["type", "geometry", "properties"],
+        "properties": {"type": {"type": "string", "enum": ["Feature"]}, "id": {"type": "string"}, "geometry": _ref("schemas", "geometry"),
+                       "properties": {"type": "object", "nullable": True}, "links": links},
+    }  # fmt: skip
+    collection = {
+        "type": "object", "required": ["id", "links"],
+        "properties": {"id": {"type": "string"}, "title": {"type": "string"}, "description": {"type": "string"}, "links": links,
+                       "extent": {"type": "object"}, "itemType": {"type": "string"}, "crs": {"type": "array", "items": {"type": "string"}},
+                       "storageCrs": {"type": "string"}},
+    }  # fmt: skip
+    return {
+        "link": link,
+        "geometry": geometry,
+        "feature": feature,
+        "featureCollection": {
+            "type": "object", "required": ["type", "features"],
+            "properties": {"type": {"type": "string", "enum": ["FeatureCollection"]},
+                           "features": {"type": "array", "items": _ref("schemas", "feature")}, "links": links,
+                           "numberMatched": {"type": "integer", "minimum": 0}, "numberReturned": {"type": "integer", "minimum": 0},
+                           "timeStamp": {"type": "string", "format": "date-time"}},
+        },
+        "landingPage": {"type": "object", "required": ["links"],
+                        "properties": {"title": {"type": "string"}, "description": {"type": "string"}, "links": links}},
+        "conformance": {"type": "object", "required": ["conformsTo"],
+                        "properties": {"conformsTo": {"type": "array", "items": {"type": "string"}}}},
+        "collection": collection,
+        "collections": {"type": "object", "required": ["links", "collections"],
+                        "properties": {"links": links, "collections": {"type": "array", "items": _ref("schemas", "collection")}}},
+        "problem": {
+            "type": "object", "required": ["title", "status"],
+            "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
+                           "detail": {"type": "string"}, "instance": {"type": "string"}, "errors": {"type": "array", "items": {"type": "object"}}},
+        },
+    }  # fmt: skip
+
+
+def _responses() -> dict[str, Any]:
+    problem = {_PROBLEM: {"schema": _ref("schemas", "problem")}}
+    texts = {
+        "400": "A parameter or the body is not as it should be", "401": "The access key is not valid", "403": "The role may not do that",
+        "404": "There is no such resource", "409": "The state does not allow it", "412": "The feature has changed",
+        "413": "Larger than is allowed", "415": "Media type not understood", "422": "The content breaks the schema",
+        "503": "Not available now, or it would take too long", "500": "A fault of the server",
+    }  # fmt: skip
+    found: dict[str, Any] = {code: {"description": text, "content": problem} for code, text in texts.items()}
+    found["304"] = {"description": "Not changed"}
+    return found
+
+
+def _get(summary: str, parameters: list[str], ok: dict[str, Any], *, tag: str, name: str, codes: tuple[str, ...] = ()) -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": {"description": "OK", "content": ok}}
+    for code in ("304", "400", "401", "500", "503", *codes):
+        responses[code] = _ref("responses", code)
+    operation: dict[str, Any] = {"summary": summary, "operationId": name, "tags": [tag], "responses": responses}
+    if parameters:
+        operation["parameters"] = [_ref("parameters", p) for p in parameters]
+    return operation
+
+
+def _document(schema: str | None, media: str = _JSON, *, html: bool = True) -> dict[str, Any]:
+    content: dict[str, Any] = {media: {"schema": _ref("schemas", schema) if schema else {"type": "object"}}}
+    if html:
+        content["text/html"] = {"schema": {"type": "string"}}
+    return content
+
+
+def _feature_content(schema: str) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/geo+json": {"schema": _ref("schemas", schema)}, FORMATS["jsonfg"]: {"schema": {"type": "object"}}}
+    content["text/html"] = {"schema": {"type": "string"}}
+    return content
+
+
+def _edits(source: Source, tag: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Operations that write: on the collection, and on a feature."""
+    body = {
+        "required": True,
+        "content": {"application/geo+json": {"schema": _ref("schemas", f"write_{source.name}")}},
+    }
+
+    def operation(summary: str, name: str, ok: str, codes: tuple[str, ...], *, with_body: bool, preconditions: bool) -> dict[str, Any]:
+        responses: dict[str, Any] = {ok: {"description": "Done"}}
+        for code in ("400", "401", "403", "404", "409", "413", "415", "422", "500", "503", *codes):
+            responses[code] = _ref("responses", code)
+        parameters = [_ref("parameters", "If-Match")] if preconditions else []
+        if with_body:
+            parameters.append(_ref("parameters", "Content-Crs"))
+        found: dict[str, Any] = {"summary": summary, "operationId": name, "tags": [tag], "responses": responses, "parameters": parameters,
+                                 "security": [{"apiKey": []}, {"basic": []}, {"bearer": []}]}  # fmt: skip
+        if with_body:
+            found["requestBody"] = body
+        return found
+
+    n = source.name
+    post = operation("Add a feature, or several at once", f"{n}.add", "201", (), with_body=True, preconditions=False)
+    put = operation("Replace a feature", f"{n}.replace", "204", ("412",), with_body=True, preconditions=True)
+    patch = operation("Change some properties of a feature", f"{n}.update", "204", ("412",), with_body=True, preconditions=True)
+    patch["requestBody"] = {"required": True, "content": {"application/merge-patch+json": {"schema": {"type": "object"}},
+                                                          "application/geo+json": {"schema": {"type": "object"}}}}  # fmt: skip
+    delete = operation("Remove a feature", f"{n}.remove", "204", ("412",), with_body=False, preconditions=True)
+    return {"post": post}, {"put": put, "patch": patch, "delete": delete}
+
+
+def _write_schema(source: Source) -> dict[str, Any]:
+    properties = {}
+    for field in source.fields:
+        schema = {k: v for k, v in property_schema(field, "en").items() if not k.startswith("x-") and k not in ("oneOf", "$ref", "format")}
+        schema.setdefault("type", "object" if field.type == "geometry" else "string")
+        properties[field.name] = {**schema, "nullable": not field.required}
+        if "enum" in schema and not field.required:
+            properties[field.name]["enum"] = [*schema["enum"], None]
+    geometry: dict[str, Any] = _ref("schemas", "geometry")
+    return {
+        "type": "object", "required": ["type", "geometry", "properties"],
+        "properties": {"type": {"type": "string", "enum": ["Feature", "FeatureCollection"]}, "geometry": geometry,
+                       "properties": {"type": "object", "properties": properties}},
+    }  # fmt: skip
+
+
+def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
+    """The whole document, for what ``role`` may see; titles in ``lang``."""
+    schemas = _schemas()
+    plain = ["f", "lang"]
+    tiled = ["tileMatrixSetId", "tileMatrix", "tileRow", "tileCol"]
+    paths: dict[str, Any] = {
+        "/": {"get": _get("Landing page", plain, _document("landingPage"), tag="server", name="landing")},
+        "/conformance": {"get": _get("Requirements classes", plain, _document("conformance"), tag="server", name="conformance")},
+        "/openapi": {"get": _get("This document", plain, _document(None, "application/vnd.oai.openapi+json;version=3.0"), tag="server", name="openapi")},
+        "/collections": {"get": _get("Collections", plain, _document("collections"), tag="server", name="collections")},
+        "/functions": {"get": _get("Functions of filters", ["lang"], _document(None, html=False), tag="server", name="functions")},
+        "/tileMatrixSets": {"get": _get("Tile matrix sets", plain, _document(None), tag="server", name="tileMatrixSets")},
+        "/tileMatrixSets/{tileMatrixSetId}": {
+            "get": _get("A tile matrix set", ["tileMatrixSetId", "lang"], _document(None, html=False), tag="server", name="tileMatrixSet", codes=("404",)),
+        },
+    }  # fmt: skip
+    tags = [{"name": "server", "description": "The server"}]
+    for name in state.catalogue.layers:
+        source = state.catalogue.source(name, role)
+        layer = source.declaration
+        title = layer.title(lang)
+        tags.append({"name": name, "description": title})
+        here = f"/collections/{name}"
+        schema = _document(None, "application/schema+json")
+        paths[here] = {"get": _get(title, plain, _document("collection"), tag=name, name=f"{name}.describe", codes=("404",))}
+        for kind in ("schema", "queryables", "sortables"):
+            paths[f"{here}/{kind}"] = {"get": _get(f"{title}: {kind}", plain, schema, tag=name, name=f"{name}.{kind}", codes=("404",))}
+        listed = ["f-items", "lang", "limit", "bbox", "bbox-crs", "crs", "datetime", "filter", "filter-lang", "filter-crs", "sortby", "properties",
+                  "q", "ids", "cursor", "skipGeometry", "bom"]  # fmt: skip
+        content = _feature_content("featureCollection")
+        content |= {FORMATS[f]: {"schema": {"type": "string", "format": "binary"}} for f in ("csv", "fgb", "parquet", "gpkg")}
+        items: dict[str, Any] = {"get": _get(f"{title}: features", listed, content, tag=name, name=f"{name}.items", codes=("404", "413"))}
+        for column in source.columns.values():
+            if column.kind in ("geometry", "text[]", "datetime") or column.name == "id":
+                continue
+            field = layer.field(column.name)
+            own = {k: v for k, v in property_schema(field, lang).items() if k in ("type", "enum", "format")}
+            items["get"]["parameters"].append(_parameter(column.name, own, field.title(lang)))
+        item = {"get": _get(f"{title}: a feature", ["featureId", "f-item", "lang", "crs"], _feature_content("feature"), tag=name,
+                            name=f"{name}.item", codes=("404",))}  # fmt: skip
+        if layer.kind != "result" and role in ("officer", "planner", "admin"):
+            collection_edits, feature_edits = _edits(source, name)
+            items |= collection_edits
+            for operation in feature_edits.values():
+                operation["parameters"].insert(0, _ref("parameters", "featureId"))
+            item |= feature_edits
+            schemas[f"write_{name}"] = _write_schema(source)
+        paths[f"{here}/items"] = items
+        paths[f"{here}/items/{{featureId}}"] = item
+        if layer.has_geometry:
+            paths[f"{here}/tiles"] = {"get": _get(f"{title}: tile sets", plain, _document(None), tag=name, name=f"{name}.tilesets", codes=("404",))}
+            tile_path = f"{here}/tiles/{{tileMatrixSetId}}"
+            paths[tile_path] = {"get": _get(f"{title}: a tile set", ["tileMatrixSetId", "lang"], _document(None, html=False), tag=name,
+                                            name=f"{name}.tileset", codes=("404",))}  # fmt: skip
+            tile = _get(f"{title}: a tile", [*tiled, "filter", "filter-lang"],
+                        {"application/vnd.mapbox-vector-tile": {"schema": {"type": "string", "format": "binary"}}},
+                        tag=name, name=f"{name}.tile", codes=("404", "413"))  # fmt: skip
+            tile["responses"]["204"] = {"description": "Nothing in this tile"}
+            paths[f"{tile_path}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}"] = {"get": tile}
+    zh = lang == "zh"
+    city = state.city.name_zh if zh else state.city.name_en
+    return {
+        "openapi": "3.0.3",
+        "info": {
+            "title": f"百格 · {city}" if zh else f"Baige – {city}", "version": "0.1.0",
+            "description": "OGC API：要素、瓦片、处理。" if zh else "OGC API: features, tiles, processes.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "servers": [{"url": state.serve.base_url}],
+        "tags": tags,
+        "paths": paths,
+        "security": [{}, {"apiKey": []}, {"basic": []}, {"bearer": []}],
+        "components": {
+            "parameters": _parameters(state), "schemas": schemas, "responses": _responses(),
+            "securitySchemes": {
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "basic": {"type": "http", "scheme": "basic"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }  # fmt: skip

@@ -1,0 +1,61 @@
+"""Errors as RFC 7807 problem documents, in the asker's language."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from api.errors import http_status
+from gis import errors
+
+__all__ = ["Invalid", "problem", "problem_of"]
+
+log = logging.getLogger("baige.api")
+
+_TITLES = {
+    400: ("Invalid request", "请求无效"), 401: ("Not authenticated", "未认证"), 403: ("Not allowed", "无权访问"),
+    404: ("Not found", "未找到"), 405: ("Method not allowed", "不支持的方法"), 406: ("Not acceptable", "不支持的格式"),
+    409: ("Conflict", "冲突"), 412: ("Precondition failed", "前提不符"), 413: ("Too large", "超出上限"), 414: ("URI too long", "网址过长"),
+    415: ("Unsupported media type", "不支持的媒体类型"), 422: ("Invalid content", "内容无效"), 428: ("Precondition required", "需要前提条件"),
+    500: ("Server error", "服务器错误"), 501: ("Not implemented", "未实现"), 503: ("Not available now", "暂不可用"),
+}  # fmt: skip
+
+
+class Invalid(errors.InputError):
+    """Content that breaks the schema: ``faults`` says where and why, each with ``path``, ``en`` and ``zh``."""
+
+    def __init__(self, message: str, *, zh: str, faults: list[dict[str, str]]) -> None:
+        super().__init__(message, zh=zh)
+        self.faults = faults
+
+
+def problem(
+    status: int, detail: str, *, lang: str = "en", instance: str = "", extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:  # fmt: skip
+    """A problem document."""
+    titles = _TITLES.get(status, ("Error", "错误"))
+    body: dict[str, Any] = {"type": "about:blank", "title": titles[lang.startswith("zh")], "status": status, "detail": detail}
+    if instance:
+        body["instance"] = instance[:500]
+    body.update(extra or {})
+    sent = {"Content-Language": "zh" if lang.startswith("zh") else "en", "Cache-Control": "no-store", **(headers or {})}
+    if status == 503:
+        sent.setdefault("Retry-After", "5")
+    if status == 401:
+        sent.setdefault("WWW-Authenticate", 'Basic realm="Baige", charset="UTF-8"')
+    return Response(orjson.dumps(body), status, headers=sent, media_type="application/problem+json")
+
+
+def problem_of(error: errors.BaigeError, *, lang: str, instance: str = "") -> Response:
+    """The problem document of one of our errors."""
+    status = http_status(error)
+    if status >= 500:
+        log.warning("%s: %s", type(error).__name__, error.message, exc_info=error.__cause__)
+    extra = None
+    if isinstance(error, Invalid):
+        key = "zh" if lang.startswith("zh") else "en"
+        extra = {"errors": [{"path": fault["path"], "reason": fault[key]} for fault in error.faults]}
+    return problem(status, error.text(lang), lang=lang, instance=instance, extra=extra)
