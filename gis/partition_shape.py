@@ -81,16 +81,18 @@ def frame(
     rest = np.flatnonzero(made.start < 0)
     if not len(rest):
         return made
-    piece, share, pinned_in = _pieces(rest, pairs, weight, fixed, len(labels), graph.n)
-    stray = np.flatnonzero(share == 0)
-    links = _hang_on_heavy(made, graph, piece, stray, rest)
-    rest = np.flatnonzero(made.start < 0)
-    stray = np.setdiff1d(stray, np.unique(links[1])) if len(links[1]) else stray
-    bridges = _bridges(graph, piece, stray, pinned_in, fixed)
-    if len(bridges):
+    while True:
+        piece, share, pinned_in = _pieces(rest, pairs, weight, fixed, len(labels), graph.n)
+        stray = np.flatnonzero(share == 0)
+        joined = _hang_on_heavy(made, graph, piece, stray)
+        if joined:
+            rest = np.flatnonzero(made.start < 0)
+            continue
+        bridges = _bridges(graph, piece, stray, pinned_in, fixed)
+        if not len(bridges):
+            break
         pairs = np.concatenate([pairs, bridges])
         cost = np.concatenate([cost, np.zeros(len(bridges))])
-    piece, share, pinned_in = _pieces(rest, pairs, weight, fixed, len(labels), graph.n)
     owner = _owners(piece, share, pinned_in, labels, weight, old)
     for number in range(len(share)):
         units = np.flatnonzero(piece == number)
@@ -146,24 +148,22 @@ def _pieces(
     return piece, seats(load, size, number, least=least), pinned_in
 
 
-def _hang_on_heavy(
-    made: Frame, graph: UnitGraph, piece: IntArray, stray: IntArray, rest: IntArray
-) -> tuple[Frame, IntArray]:
-    """Stray pieces that border a heavy unit join its part."""
-    joined = []
+def _hang_on_heavy(made: Frame, graph: UnitGraph, piece: IntArray, stray: IntArray) -> bool:
+    """Let stray pieces that border a heavy unit join its part; says whether there were any."""
     heavy = np.zeros(graph.n, np.bool_)
     heavy[list(made.heavy)] = True
     pairs = graph.pairs[~graph.wall]
     if not heavy.any() or not len(pairs):
-        return made, np.zeros(0, np.int64)
+        return False
     both = np.concatenate([pairs, pairs[:, ::-1]])
     touching = both[heavy[both[:, 0]]]
+    joined = False
     for number in stray:
         near = touching[piece[touching[:, 1]] == number]
         if len(near):
             made.start[piece == number] = made.heavy[int(near[0, 0])]
-            joined.append(number)
-    return made, np.array(joined, np.int64)
+            joined = True
+    return joined
 
 
 def _bridges(

@@ -106,6 +106,25 @@ def test_a_partition_partitions(columns, rows, k, seed, walls, zero):
         assert result.contiguous
 
 
+@settings(max_examples=60, deadline=None)
+@given(k=st.integers(1, 8), seed=st.integers(0, 9999), walls=st.floats(0, 0.4), heavy=st.integers(0, 3), pins=st.integers(0, 4))
+def test_a_redraw_partitions_too(k, seed, walls, heavy, pins):
+    rng = np.random.default_rng(seed)
+    graph = grid(7, 6)
+    weight = rng.integers(0, 40, 42).astype(float)
+    weight[rng.choice(42, heavy, replace=False)] += 2000
+    graph = unit_graph(weight, graph.pairs, border_m=graph.border_m, walls=rng.random(len(graph.pairs)) < walls, xy=graph.xy)
+    current = rng.integers(-1, k, 42)
+    pinned = {int(u): int(rng.integers(k)) for u in rng.choice(42, pins, replace=False)}
+    for old in (current, None):
+        result = partition(graph, k, tolerance=0.1, current=old, pinned=pinned, effort=0.1)
+        assert set(result.part.tolist()) == set(range(k))
+        assert all(result.part[unit] == label for unit, label in pinned.items())
+        assert result.pieces.tolist() == [pieces(graph, result.part, p) for p in range(k)]
+        expected = [] if old is None else np.flatnonzero((old >= 0) & (old != result.part)).tolist()
+        assert result.moved.tolist() == expected
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 999))
 def test_nested_levels_nest(seed):
