@@ -1,6 +1,6 @@
 """Layers as GeoDataFrames: reading them for analysis and maps, and writing results."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import geopandas as gpd
@@ -115,9 +115,14 @@ def _plain(value: Any) -> Any:
 
 
 def replace_results(
-    connection: Connection, layer: str, frame: gpd.GeoDataFrame, *, run: Run, within: Iterable[str] = ()
+    connection: Connection,
+    layer: str,
+    frame: gpd.GeoDataFrame,
+    *,
+    run: Run,
+    scope: tuple[str, Sequence[str]] | None = None,
 ) -> int:
-    """Put the results of a run in the place of an earlier run's; the earlier ones go to the layer's history, found there by ``run_id``.
+    """Put the results of a run in the place of an earlier run's; these go to the layer's history, found there by ``run_id``.
 
     Parameters
     ----------
@@ -125,8 +130,8 @@ def replace_results(
         A layer of kind ``result``.
     frame : GeoDataFrame
         Columns named like the layer's fields; geometries with a CRS. What the declaration does not have is refused.
-    within : iterable of str
-        ``target`` layers to which the replacement is limited, for results that several analyses share.
+    scope : (str, sequence of str), optional
+        A field and its values to which the replacement is limited, for layers that several analyses or parts of one share.
 
     Returns
     -------
@@ -156,9 +161,11 @@ def replace_results(
             ready[column] = shapely.to_wkb(shapely.set_srid(_promoted(places, kind), own), include_srid=True, hex=True)
     table = f'baige."{declaration.name}"'
     with change_set(connection, layer=layer, action="run", note=str(run.id)) as change:
-        limit = list(within)
-        if limit:
-            connection.execute(sa.text(f"DELETE FROM {table} WHERE target_layer = ANY(:limit)"), {"limit": limit})
+        if scope is not None:
+            field = declaration.field(scope[0]).name
+            connection.execute(
+                sa.text(f'DELETE FROM {table} WHERE "{field}" = ANY(:values)'), {"values": list(scope[1])}
+            )
         else:
             connection.exec_driver_sql(f"DELETE FROM {table}")
         columns = [str(name) for name in ready.columns]
