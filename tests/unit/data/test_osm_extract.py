@@ -214,6 +214,7 @@ def test_a_range_counts_as_a_view_only_of_a_camera_that_cannot_turn() -> None:
     notes = Notes()
     base = {"man_made": "surveillance", "direction": "120-160"}
     unknown = camera_row(base, notes)
+    assert unknown is not None and (unknown["azimuth_deg"], unknown["hfov_deg"]) == (None, None)
     dome = camera_row({**base, "camera:type": "dome"}, notes)
     fixed = camera_row({**base, "camera:type": "fixed"}, notes)
     assert dome is not None and (dome["azimuth_deg"], dome["hfov_deg"], dome["ptz_type"]) == (None, None, 1)
