@@ -81,7 +81,8 @@ def references_to(connection: Connection, declaration: LayerDeclaration) -> Refe
     keys = key_fields(declaration)
     listed = ", ".join(f'"{name}"' for name in [*keys, "name_zh", "name_en"])
     out = References()
-    result = connection.execution_options(yield_per=10_000).execute(sa.text(f'SELECT id, {listed} FROM baige."{declaration.name}"'))
+    # For this statement only: set on the connection, it would turn every later statement into a cursor's.
+    result = connection.execute(sa.text(f'SELECT id, {listed} FROM baige."{declaration.name}"'), execution_options={"yield_per": 10_000})
     for identifier, *words in result:
         out.add(identifier.bytes, words[: len(keys)], words[len(keys) :])
     out.seal()
