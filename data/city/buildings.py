@@ -123,7 +123,7 @@ def draw_buildings(
     good = shapely.area(inner) > 300.0
     blocks, inner, uses, dense = blocks[good], inner[good], uses[good], dense[good]
     source = np.concatenate([built, np.full(len(town_blocks), -1)])[good]
-    fineness = 1.0 if target - farms < 60_000 else 0.43
+    fineness = 1.0 if target - farms < 60_000 else 0.36
     shapes, block = _rectangles(blocks, uses, dense, fineness, rng)
     shapely.prepare(inner)
     keep = shapely.covers(inner[block], shapes)
