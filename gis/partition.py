@@ -10,6 +10,7 @@ What cannot be had (a unit heavier than a part, pieces of a city with no way bet
 of the result, and the rest is still done.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -210,7 +211,7 @@ def partition_nested(
     """
     if len(counts) != len(tolerances) or not counts:
         raise InputError("One tolerance for each level is needed.", zh="每一级须有一个容差。")
-    if any(b < a for a, b in zip(counts, counts[1:], strict=False)):
+    if any(b < a for a, b in itertools.pairwise(counts)):
         raise InputError("A level cannot have fewer parts than the one above.", zh="下一级的数量不能少于上一级。")
     for count, tolerance in zip(counts, tolerances, strict=True):
         _checked(graph, count, tolerance)
@@ -278,8 +279,7 @@ def _lifted(note: PartitionNote, units: IntArray, labels: IntArray) -> Partition
 def _shares(
     graph: UnitGraph, above: IntArray, above_k: int, count: int, pins: IntArray, old: IntArray | None
 ) -> tuple[IntArray, IntArray | None, list[PartitionNote]]:
-    """How many parts of the next level each part gets, and which ones where labels are already spoken for by pins or a
-    present division."""
+    """How many parts of the next level each part gets; which ones, where pins or a present division say so."""
     weight = graph.weight if graph.weight.sum() > 0 else np.ones(graph.n)
     load = np.bincount(above, weights=weight, minlength=above_k)
     units = np.bincount(above, minlength=above_k)
@@ -388,8 +388,10 @@ def _divide(
 
 
 def _numbered(graph: UnitGraph, part: IntArray, k: int, fixed: IntArray) -> IntArray:
-    """Renumber parts that hold no pin: north-west first (west to east inside bands), or by first unit without
-    positions."""
+    """Renumber parts that hold no pin.
+
+    North-west first (west to east inside bands), or by first unit without positions.
+    """
     taken = np.unique(fixed[fixed >= 0])
     free = np.setdiff1d(np.arange(k), taken)
     if graph.xy is None:

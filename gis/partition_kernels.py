@@ -1,5 +1,6 @@
-"""Inner loops of districting: matching, contraction, growing, and a k-way Fiduccia–Mattheyses search that never breaks
-a part.
+"""Inner loops of districting.
+
+Matching, contraction, growing, and a k-way Fiduccia–Mattheyses search that never breaks a part.
 
 A graph is ``ptr``, ``idx`` (compressed rows), ``length`` (worth of keeping each pair together, both directions) and
 ``weight`` of each vertex. ``part[v]`` is the part of a vertex; ``low`` and ``high`` bound the weight of each part.
@@ -77,8 +78,10 @@ def part_pieces(ptr: Array, idx: Array, part: Array) -> Any:
 
 @njit(cache=True, nogil=True)
 def hops(ptr: Array, idx: Array, starts: Array, closed: Array) -> Any:
-    """Number of steps from the nearest of ``starts`` to every vertex, not through ``closed`` ones (-1: not reached),
-    and the step before."""
+    """Steps from the nearest of ``starts`` to every vertex, and the vertex before it.
+
+    Not through ``closed`` vertices; -1 where there is no way.
+    """
     n = ptr.size - 1
     steps = np.full(n, -1, np.int64)
     before = np.full(n, -1, np.int64)
@@ -179,8 +182,9 @@ def contract(ptr: Array, idx: Array, length: Array, cmap: Array, number: int) ->
 def grow(
     ptr: Array, idx: Array, length: Array, weight: Array, k: int, seeds: Array, fixed_part: Array, goal: Array
 ) -> Any:
-    """Grow ``k`` parts from ``seeds``: always the part that is lightest for its goal takes the neighbour it shares most
-    border with.
+    """Grow ``k`` parts from ``seeds``.
+
+    Always the part that is lightest for its goal takes the neighbour it shares most border with.
 
     ``seeds[p]`` is the first vertex of part ``p`` (-1: its pinned vertices are). Every vertex that can be reached is
     taken; others stay -1.
@@ -353,8 +357,9 @@ def refine(
     passes: int,
     patience: int,
 ) -> Any:
-    """Improve ``part`` in place: passes of best moves, worse ones too, each vertex once a pass, then back to the best
-    state met.
+    """Improve ``part`` in place.
+
+    Passes of best moves, worse ones too, each vertex once a pass, then back to the best state met.
 
     Only moves that leave the part of the vertex in one piece and not empty are made, so parts that are connected stay
     connected. Returns the gain in what is minimised.

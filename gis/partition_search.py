@@ -1,5 +1,7 @@
-"""The search of districting: many starts on a merged graph, refinement level by level, rounds of merging within parts;
-and redrawing."""
+"""The search of districting.
+
+Many starts on a merged graph, refinement level by level, rounds of merging within parts; and redrawing.
+"""
 
 import math
 from collections.abc import Callable
@@ -162,8 +164,10 @@ def _fine(task: Task) -> _Level:
 
 
 def _complete(task: Task, level: _Level, part: IntArray) -> IntArray:
-    """Give every part at least one unit: an empty part takes a unit from the largest part that stays whole without
-    it."""
+    """Give every part at least one unit.
+
+    An empty part takes a unit from the largest part that stays whole without it.
+    """
     count = np.bincount(part, minlength=task.k)
     for p in np.flatnonzero(count == 0):
         for donor in np.argsort(-count, kind="stable"):

@@ -1,5 +1,7 @@
-"""What a division has to respect before any search: units heavier than a part, pieces of the city, pins, and who gets
-which part."""
+"""What a division has to respect before any search.
+
+Units heavier than a part, pieces of the city, pins, and who gets which part.
+"""
 
 from dataclasses import dataclass, field
 
@@ -169,8 +171,10 @@ def _hang_on_heavy(made: Frame, graph: UnitGraph, piece: IntArray, stray: IntArr
 def _bridges(
     graph: UnitGraph, piece: IntArray, stray: IntArray, pinned_in: list[IntArray], fixed: IntArray
 ) -> IntArray:
-    """Pairs that tie stray pieces, and pieces with pins of the same part, to others: over a wall, else to the nearest
-    unit."""
+    """Pairs that tie stray pieces, and pieces with pins of the same part, to others.
+
+    Over a wall, else to the nearest unit.
+    """
     found: list[tuple[int, int]] = []
     is_stray = np.zeros(len(pinned_in), np.bool_)
     is_stray[stray] = True
@@ -216,8 +220,10 @@ def _owners(
     weight: FloatArray,
     old: IntArray | None,
 ) -> IntArray:
-    """Piece of every label in ``labels``: where it is pinned, else where most of it lies now, else where there is
-    room."""
+    """Piece of every label in ``labels``.
+
+    Where it is pinned, else where most of it lies now, else where there is room.
+    """
     owner = np.full(len(labels), -1, np.int64)
     room = share.copy()
     place = {int(label): at for at, label in enumerate(labels)}

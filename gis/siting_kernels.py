@@ -1,7 +1,6 @@
-"""Inner loops of maximal covering: lazy greedy, ruin and recreate, Lagrangian bound. Arrays in, arrays out, no input
-checks.
+"""Inner loops of maximal covering: lazy greedy, ruin and recreate, Lagrangian bound.
 
-Names used throughout: ``n`` sites, ``m`` demands. The coverage matrix is held twice, by site (``site_ptr``,
+Arrays in, arrays out, no input checks. Names used throughout: ``n`` sites, ``m`` demands. The coverage matrix is held twice, by site (``site_ptr``,
 ``site_idx``: the demands a site covers) and by demand (``demand_ptr``, ``demand_idx``: the sites that cover it).
 ``need[i]`` is how many more times demand ``i`` is worth covering and ``unit[i]`` what each of those times is worth, so
 that a set of sites is worth ``sum(unit * minimum(need, cover))``: a submodular function, for which greedy is within 1 -
@@ -31,8 +30,7 @@ def _add(
     cover: Array,
     gain: Array,
 ) -> Any:
-    """Open ``site`` and keep ``gain`` (worth of opening each closed site; -inf when open) up to date; returns what it
-    adds."""
+    """Open ``site`` and keep ``gain`` up to date (worth of opening each site; -inf when open); returns what it adds."""
     added = 0.0
     for a in range(site_ptr[site], site_ptr[site + 1]):
         i = site_idx[a]
@@ -76,8 +74,7 @@ def _remove(
 
 @njit(cache=True, nogil=True)
 def walk_order(site_ptr: Array, site_idx: Array, demand_ptr: Array, demand_idx: Array) -> Any:
-    """Number sites and demands breadth first from neighbour to neighbour, so that what is near in the problem is near
-    in memory.
+    """Number sites and demands breadth first, so that what is near in the problem is near in memory.
 
     Returns
     -------
@@ -124,8 +121,7 @@ def walk_order(site_ptr: Array, site_idx: Array, demand_ptr: Array, demand_idx: 
 
 @njit(cache=True, nogil=True)
 def signatures(demand_ptr: Array, demand_idx: Array, keys: Array) -> Any:
-    """A 64-bit number for the set of sites that cover each demand: equal sets, equal numbers; unequal ones differ but
-    for chance."""
+    """A 64-bit number for the sites that cover each demand: equal sets, equal numbers; others differ but for chance."""
     m = demand_ptr.size - 1
     sign = np.zeros(m, np.uint64)
     for i in range(m):
@@ -136,8 +132,7 @@ def signatures(demand_ptr: Array, demand_idx: Array, keys: Array) -> Any:
 
 @njit(cache=True, nogil=True)
 def same_cover(demand_ptr: Array, demand_idx: Array, group: Array, first: Array) -> Any:
-    """Whether each demand is covered by exactly the sites that cover ``first[group]`` (rows of ``demand_idx``
-    sorted)."""
+    """Whether each demand is covered by exactly the sites that cover ``first[group]``; rows must be sorted."""
     for i in range(group.size):
         other = first[group[i]]
         degree = demand_ptr[i + 1] - demand_ptr[i]
@@ -177,8 +172,7 @@ def greedy(
     budget: float,
     by_cost: bool,
 ) -> Any:
-    """Lazy greedy (Minoux 1978): open the site of greatest gain (or gain per cost) until ``count`` or ``budget`` is
-    used up.
+    """Lazy greedy (Minoux 1978): open the site of greatest gain, or gain per cost, until nothing more may be opened.
 
     ``cover`` is updated in place. Returns the sites opened, in order.
     """
@@ -406,9 +400,8 @@ def _relaxed_choice(profit: Array, cost: Array, count: int, budget: float, by_co
         return worth
     if count <= 0:
         return worth
-    if count >= profit.size:
-        threshold = -1.0
-    else:
+    threshold = -1.0
+    if count < profit.size:
         threshold = np.partition(profit, profit.size - count)[profit.size - count]
     number = 0
     for j in range(profit.size):
@@ -446,13 +439,13 @@ def lagrangian(
     stale: int,
     rounds: int,
 ) -> Any:
-    """Subgradient steps on the prices of demands; every price vector gives an upper bound of the worth of any choice of
-    sites.
+    """Subgradient steps on the prices of demands.
 
-    The coupling "a demand counts only as often as open sites cover it" is relaxed with prices ``0 <= price <= unit``;
-    what remains is a choice of sites by their summed prices (Galvão and ReVelle 1996). For a target (``is_target``:
-    must be covered ``need`` times) the price is any number ≥ 0. ``lower`` is the worth of a known solution (for
-    Polyak's step). ``price``, ``best_price`` and ``direction`` are updated in place.
+    Every price vector gives an upper bound of the worth of any choice of sites. The coupling "a demand counts only as
+    often as open sites cover it" is relaxed with prices ``0 <= price <= unit``; what remains is a choice of sites by
+    their summed prices (Galvão and ReVelle 1996). For a target (``is_target``: must be covered ``need`` times) the
+    price is any number ≥ 0. ``lower`` is the worth of a known solution (for Polyak's step). ``price``, ``best_price``
+    and ``direction`` are updated in place.
 
     Returns
     -------

@@ -1,5 +1,4 @@
-"""A siting problem made ready for computing: checked, reduced to what is open, equal demands merged, laid out for the
-cache."""
+"""A siting problem made ready for computing: checked, reduced to what is open, equal demands merged."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING

@@ -107,13 +107,21 @@ def test_a_partition_partitions(columns, rows, k, seed, walls, zero):
 
 
 @settings(max_examples=60, deadline=None)
-@given(k=st.integers(1, 8), seed=st.integers(0, 9999), walls=st.floats(0, 0.4), heavy=st.integers(0, 3), pins=st.integers(0, 4))
+@given(
+    k=st.integers(1, 8),
+    seed=st.integers(0, 9999),
+    walls=st.floats(0, 0.4),
+    heavy=st.integers(0, 3),
+    pins=st.integers(0, 4),
+)
 def test_a_redraw_partitions_too(k, seed, walls, heavy, pins):
     rng = np.random.default_rng(seed)
     graph = grid(7, 6)
     weight = rng.integers(0, 40, 42).astype(float)
     weight[rng.choice(42, heavy, replace=False)] += 2000
-    graph = unit_graph(weight, graph.pairs, border_m=graph.border_m, walls=rng.random(len(graph.pairs)) < walls, xy=graph.xy)
+    graph = unit_graph(
+        weight, graph.pairs, border_m=graph.border_m, walls=rng.random(len(graph.pairs)) < walls, xy=graph.xy
+    )
     current = rng.integers(-1, k, 42)
     pinned = {int(u): int(rng.integers(k)) for u in rng.choice(42, pins, replace=False)}
     for old in (current, None):
