@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from starlette.applications import Starlette
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import edits, items, pages, schemas, tiles
 from api.asking import language, reject_unknown
 from api.live import Counters, LiveCatalogue
+from api.portal import portal_routes
 from api.problems import problem, problem_of
 from api.reader import Reader
 from api.settings import ServeSettings
@@ -53,9 +55,10 @@ _PAGE_POLICY = (
 class Guard:
     """Around everything: a request id, limits on address and body, security headers, and problem documents for errors."""
 
-    def __init__(self, app: ASGIApp, *, body_max: int) -> None:
+    def __init__(self, app: ASGIApp, *, body_max: int, hosts: frozenset[str] = frozenset()) -> None:
         self.app = app
         self.body_max = body_max
+        self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -107,6 +110,9 @@ class Guard:
         lang = language(QueryParams(), headers)
         if len(scope.get("query_string", b"")) > _MAX_QUERY:
             return problem(414, "网址过长。" if lang == "zh" else "The address is too long.", lang=lang)
+        if self.hosts and headers.get("host", "").rsplit(":", 1)[0] not in self.hosts:
+            # a demonstration role is for this computer only: no name of another site may lead here
+            return problem(403, "仅限本机访问。" if lang == "zh" else "For this computer only.", lang=lang)
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self.body_max:
             return problem(413, "请求体过大。" if lang == "zh" else "The body is too large.", lang=lang, headers={"Connection": "close"})
@@ -122,8 +128,6 @@ class Guard:
 
 
 def _is_utf8(query: bytes) -> bool:
-    from urllib.parse import unquote_to_bytes
-
     try:
         unquote_to_bytes(query).decode("utf-8")
     except UnicodeDecodeError:
@@ -215,6 +219,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
         Route("/portal", _to_portal),
+        *portal_routes(),
         Mount("/static/leaflet", StaticFiles(directory=xstatic.pkg.leaflet.BASE_DIR)),
         Mount("/static", StaticFiles(directory=str(resources.files("api").joinpath("static")))),
     ]
@@ -262,10 +267,11 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
         origins = [o.strip() for o in serve.cors_origins.split(",")]
         exposed = ["Link", "ETag", "Content-Crs", "OGC-NumberMatched", "OGC-NumberReturned", "Location"]
         middleware.append(Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=exposed))
+    hosts = frozenset() if serve.anonymous_role == "public" else frozenset({"127.0.0.1", "localhost", "[::1]", "testserver", serve.host})
     handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {BaigeError: _on_error, HTTPException: _on_http}
     app = Starlette(
         routes=_routes(settings), lifespan=lifespan, exception_handlers=handlers,
-        middleware=[Middleware(Guard, body_max=serve.body_max_mb * 1_000_000), *middleware],
+        middleware=[Middleware(Guard, body_max=serve.body_max_mb * 1_000_000, hosts=hosts), *middleware],
     )  # fmt: skip
     app.router.redirect_slashes = False
     return app

@@ -22,7 +22,8 @@ async def extent_of(state: State, principal: Principal, source: Source) -> Box:
     key = (source.name, scope_of(principal))
     known = state.extents.get(key)
     if known is not None and known[0] == counter:
-        return known[1]
+        box: Box = known[1]
+        return box
     geographic = source.srid in (4326, 4490)
     corners = "ST_Extent(t.geom)" if geographic else f"ST_Extent(ST_Transform(ST_Envelope(t.geom), {4326}))"
     sql = Fragment(f"SELECT ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e) FROM (SELECT {corners} AS e FROM {source.table} AS t) AS x")
@@ -30,6 +31,6 @@ async def extent_of(state: State, principal: Principal, source: Source) -> Box:
         row = (await state.reader.fetch(principal, sql, timeout_s=1.0))[0]
     except BackendError:
         row = (None,) * 4
-    box: Box = state.city.bounds if row[0] is None else (round(row[0], 6), round(row[1], 6), round(row[2], 6), round(row[3], 6))
+    box = state.city.bounds if row[0] is None else (round(row[0], 6), round(row[1], 6), round(row[2], 6), round(row[3], 6))
     state.extents[key] = (counter, box)
     return box

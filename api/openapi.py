@@ -11,6 +11,7 @@ from layers.query.tilegrid import MATRIX_SETS
 __all__ = ["openapi_document"]
 
 _JSON = "application/json"
+OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
 _PROBLEM = "application/problem+json"
 
 
@@ -202,12 +203,13 @@ def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
     paths: dict[str, Any] = {
         "/": {"get": _get("Landing page", plain, _document("landingPage"), tag="server", name="landing")},
         "/conformance": {"get": _get("Requirements classes", plain, _document("conformance"), tag="server", name="conformance")},
-        "/openapi": {"get": _get("This document", plain, _document(None, "application/vnd.oai.openapi+json;version=3.0"), tag="server", name="openapi")},
+        "/openapi": {"get": _get("This document", plain, _document(None, OPENAPI), tag="server", name="openapi")},
         "/collections": {"get": _get("Collections", plain, _document("collections"), tag="server", name="collections")},
         "/functions": {"get": _get("Functions of filters", ["lang"], _document(None, html=False), tag="server", name="functions")},
         "/tileMatrixSets": {"get": _get("Tile matrix sets", plain, _document(None), tag="server", name="tileMatrixSets")},
         "/tileMatrixSets/{tileMatrixSetId}": {
-            "get": _get("A tile matrix set", ["tileMatrixSetId", "lang"], _document(None, html=False), tag="server", name="tileMatrixSet", codes=("404",)),
+            "get": _get("A tile matrix set", ["tileMatrixSetId", "lang"], _document(None, html=False), tag="server", name="tileMatrixSet",
+                        codes=("404",)),
         },
     }  # fmt: skip
     tags = [{"name": "server", "description": "The server"}]

@@ -19,7 +19,7 @@ from api.asking import FORMATS, language, read_format, reject_unknown
 from api.conformance import CONFORMANCE
 from api.extents import extent_of
 from api.html import page
-from api.openapi import openapi_document
+from api.openapi import OPENAPI, openapi_document
 from api.pygeoapi_config import pygeoapi_config
 from api.state import State, etag_of, matches, not_modified
 from gis.errors import NotFound, QueryFailed
@@ -215,4 +215,4 @@ async def get_openapi(request: Request) -> Response:
     document = await _cached(state, ("openapi", lang, principal.role), lambda: openapi_document(state, lang, principal.role))
     if format_ == "html":
         return page(state, "openapi", lang, {"document": document}, headers=_HEADERS)
-    return _respond(request, document, media="application/vnd.oai.openapi+json;version=3.0", lang=lang)
+    return _respond(request, document, media=OPENAPI, lang=lang)

@@ -51,7 +51,7 @@ def problem(
 
 def problem_of(error: errors.BaigeError, *, lang: str, instance: str = "") -> Response:
     """The problem document of one of our errors."""
-    status = http_status(error)
+    status = 422 if isinstance(error, Invalid) else http_status(error)
     if status >= 500:
         log.warning("%s: %s", type(error).__name__, error.message, exc_info=error.__cause__)
     extra = None

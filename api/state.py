@@ -5,7 +5,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,8 +21,6 @@ from layers.database import Database
 from layers.query.source import Source
 
 __all__ = ["ClientLeft", "Recent", "State", "etag_of", "matches", "scope_of", "while_connected"]
-
-T = TypeVar("T")
 
 
 class ClientLeft(Cancelled):
@@ -101,7 +99,7 @@ def not_modified(etag: str, headers: dict[str, str]) -> Response:
     return Response(status_code=304, headers={"ETag": etag, **headers})
 
 
-async def while_connected(request: Request, work: Awaitable[T]) -> T:
+async def while_connected[T](request: Request, work: Awaitable[T]) -> T:
     """Do the work; stop it when the client leaves. Work that is done at once is not watched.
 
     Raises

@@ -63,15 +63,17 @@ def _digits(srid: int) -> int:
 def _selected(source: Source, names: Sequence[str] | None) -> tuple[Column, ...]:
     if names is None:
         return source.properties
-    wanted = set(names)
-    return tuple(c for c in source.properties if c.name in wanted)
+    wanted = set(names) - {"id", "geometry"}
+    return tuple(c for c in source.columns.values() if c.name in wanted)
 
 
 @lru_cache(maxsize=2048)
 def _feature_text(columns: tuple[Column, ...], geometry: str | None, digits: int, fg: str) -> str:
     properties = "'{}'"
     if columns:
-        listed = ", ".join(f'{c.sql} AS "{c.name}"' for c in columns)
+        # second geometries are given only where they are asked for by name
+        forms = {c.name: f"ST_AsGeoJSON({c.sql}, {_DIGITS_DEGREES}, 0)::json" for c in columns if c.kind == "geometry"}
+        listed = ", ".join(f'{forms.get(c.name, c.sql)} AS "{c.name}"' for c in columns)
         properties = f"row_to_json((SELECT p FROM (SELECT {listed}) AS p))::text"
     place = "null" if geometry is None else f"' || coalesce(ST_AsGeoJSON({geometry}, {digits}, 0), 'null') || '"
     return (
@@ -95,8 +97,9 @@ def feature_sql(question: Question, *, as_jsonfg: bool = False, crs_uri: str = C
     if source.has_geometry and question.geometry:
         geometry = geometry_sql(source, question.srid, swap_xy=question.swap_xy)
     if as_jsonfg:
-        ends = ["coalesce('\"' || t.valid_from || '\"', '\"..\"')", "coalesce('\"' || t.valid_to || '\"', '\"..\"')"]
-        fg = f""","time":' || CASE WHEN t.valid_from IS NULL AND t.valid_to IS NULL THEN 'null' ELSE '{{"interval":[' || {ends[0]} || ',' || {ends[1]} || ']}}' END || ',"place":"""
+        start, end = (f"""coalesce('"' || t.{name} || '"', '".."')""" for name in ("valid_from", "valid_to"))
+        period = f"""'{{"interval":[' || {start} || ',' || {end} || ']}}'"""
+        fg = f""","time":' || CASE WHEN t.valid_from IS NULL AND t.valid_to IS NULL THEN 'null' ELSE {period} END || ',"place":"""
         if crs_uri == CRS84_URI or geometry is None:
             fg += "null"
         else:
@@ -138,7 +141,8 @@ def _inner_columns(question: Question) -> str:
 def item_sql(question: Question, feature_id: str, *, as_jsonfg: bool = False, crs_uri: str = CRS84_URI) -> Fragment:
     """One feature: its text and the version of it (moment and number of its last change)."""
     return Fragment(
-        f"SELECT {feature_sql(question, as_jsonfg=as_jsonfg, crs_uri=crs_uri)}, extract(epoch from t.changed_at)::text || '-' || coalesce(t.change_id, 0)"
+        f"SELECT {feature_sql(question, as_jsonfg=as_jsonfg, crs_uri=crs_uri)},"
+        " extract(epoch from t.changed_at)::text || '-' || coalesce(t.change_id, 0)"
         f" FROM {question.source.table} AS t WHERE t.id = %s::uuid",
         (feature_id,),
     )
