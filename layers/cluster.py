@@ -18,7 +18,6 @@ import logging
 import os
 import shutil
 import signal
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,10 +27,11 @@ from typing import Any, LiteralString
 from urllib.parse import urlencode
 
 import psycopg
-from psycopg import sql
 
 from gis.errors import ConfigError, DatabaseUnavailable
 from gis.settings import Settings
+from layers.cluster_folders import claim_directory, make_directory
+from layers.cluster_furnish import begin_database, finish_database, furnish_database, furnish_server, update_extensions
 from layers.cluster_install import Installation, ServerUser, find_installation, server_user
 from layers.cluster_machine import measure_machine, server_settings
 
@@ -44,7 +44,6 @@ OWNER = "baige"
 PORT = 5432
 # A socket's path must fit into 107 bytes; ".s.PGSQL.5432" and, while the server starts, ".lock" come after the folder.
 _SOCKET_DIR_MAX = 107 - len("/.s.PGSQL.5432.lock")
-_OPTIONAL_EXTENSIONS = ("unaccent", "pg_trgm", "btree_gist")
 _LOCK_PATIENCE_S = 300.0
 # Comparing boxes, or the start of a code, reveals nothing about a row. Only a superuser can say so; without it the planner may not use
 # an index below row-level security.
@@ -226,7 +225,7 @@ class EmbeddedCluster:
     def _locked(self) -> Iterator[None]:
         """Hold the one lock of this cluster. The system lets go of it when its holder dies."""
         try:
-            _make_directory(self.home, None, mode=0o755)
+            make_directory(self.home, None, mode=0o755)
             handle = os.open(self.home / "pg.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(
@@ -267,12 +266,12 @@ class EmbeddedCluster:
                 link.unlink()
             if user.switch and not user.can_enter(self.home):
                 elsewhere = Path("/var/lib/baige") / hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
-                _make_directory(elsewhere.parent, None, mode=0o755)
-                _make_directory(elsewhere, user, mode=0o700)
+                make_directory(elsewhere.parent, None, mode=0o755)
+                make_directory(elsewhere, user, mode=0o700)
                 _log.warning("User %s cannot enter %s: the data go to %s", user.name, self.home, elsewhere)
                 link.symlink_to(elsewhere)
         for folder in (self.base, self.log_dir):
-            _make_directory(folder, user, mode=0o700)
+            make_directory(folder, user, mode=0o700)
             if user.switch and folder.stat().st_uid == 0:  # broken off before it was handed over
                 os.chown(folder, user.uid, user.gid)
         if user.switch and not user.can_enter(self.base):
@@ -345,7 +344,7 @@ class EmbeddedCluster:
         self._clear_remains(user)
         self._place(user)
         socket_dir = self._socket_dir()
-        _claim_directory(socket_dir, user)
+        claim_directory(socket_dir, user)
         self._write_settings(user, socket_dir)
         log = self.log_dir / "start.log"
         with suppress(FileNotFoundError):
@@ -358,7 +357,10 @@ class EmbeddedCluster:
             raise error
 
     def _clear_remains(self, user: ServerUser) -> None:
-        """After a killed server: end the backends it left behind, and drop a pid file that now names a stranger's process."""
+        """After a killed server: end the backends it left behind, and drop files that name its process.
+
+        The number may belong to a stranger by now, or to a dead process that nobody has collected yet.
+        """
         for wait_s, number in ((1.0, None), (5.0, signal.SIGTERM), (5.0, signal.SIGQUIT), (5.0, signal.SIGKILL)):
             orphans = self._processes()
             if not orphans:
@@ -369,8 +371,12 @@ class EmbeddedCluster:
             deadline = time.monotonic() + wait_s
             while time.monotonic() < deadline and self._processes():
                 time.sleep(0.05)
-        with suppress(FileNotFoundError):
-            (self.data_dir / "postmaster.pid").unlink()
+        if not Path("/proc/self/cwd").exists():
+            return  # who is alive cannot be seen here: PostgreSQL itself decides what the files are worth
+        stale = [self._socket_dir() / f".s.PGSQL.{PORT}", self._socket_dir() / f".s.PGSQL.{PORT}.lock"]
+        for path in (*stale, self.data_dir / "postmaster.pid"):
+            with suppress(FileNotFoundError):
+                path.unlink()
 
     def _stop(self, user: ServerUser) -> bool:
         if self._server_pid() is None:
@@ -465,95 +471,20 @@ class EmbeddedCluster:
         return False
 
     def _furnish(self) -> None:
-        """Make role and database where they are missing, and bring PostGIS to the version that is installed now."""
         with self._connect(SUPERUSER, "postgres") as connection:
-            if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (OWNER,)).fetchone() is None:
-                connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB").format(sql.Identifier(OWNER)))
-            if connection.info.server_version >= 160000:
-                # Until 15 who makes a role may also act as it; since 16 that has to be said.
-                connection.execute(
-                    sql.SQL("ALTER ROLE {} SET createrole_self_grant = 'set, inherit'").format(sql.Identifier(OWNER))
-                )
+            furnish_server(connection, OWNER)
         self._create_database(OWNER)
         with self._connect(SUPERUSER, OWNER) as connection:
-            outdated = connection.execute(
-                "SELECT name FROM pg_available_extensions WHERE installed_version <> default_version AND name LIKE 'postgis%%'"
-            ).fetchall()
-            for (name,) in outdated:
-                connection.execute(sql.SQL("ALTER EXTENSION {} UPDATE").format(sql.Identifier(str(name))))
-            if outdated:
-                _mark_leakproof(connection)
+            update_extensions(connection)
 
     def _create_database(self, name: str) -> None:
         half = f"{name}_half_made"
         with self._connect(SUPERUSER, "postgres") as connection:
-            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None:
+            if not begin_database(connection, name, half=half, owner=OWNER):
                 return
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(half)))
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(
-                    sql.Identifier(half), sql.Identifier(OWNER)
-                )
-            )
             with self._connect(SUPERUSER, half, autocommit=False) as inside:
-                inside.execute("CREATE EXTENSION postgis")
-                available = {row[0] for row in inside.execute("SELECT name FROM pg_available_extensions").fetchall()}
-                for extension in _OPTIONAL_EXTENSIONS:
-                    if extension in available:
-                        inside.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
-                _mark_leakproof(inside)
-                # Layers may bring a reference system of their own.
-                inside.execute(
-                    sql.SQL("GRANT INSERT, UPDATE, DELETE ON spatial_ref_sys TO {}").format(sql.Identifier(OWNER))
-                )
-            connection.execute(
-                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(half), sql.Identifier(name))
-            )
-
-
-def _mark_leakproof(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    from layers.access import LEAKPROOF_FUNCTIONS
-
-    for function in LEAKPROOF_FUNCTIONS:
-        connection.execute(sql.SQL("ALTER FUNCTION {} LEAKPROOF").format(sql.SQL(function)))
-
-
-def _make_directory(path: Path, owner: ServerUser | None, *, mode: int) -> None:
-    """Make a folder and those above it with ``mode`` whatever the umask; root gives it to ``owner``, or to whom the folder above belongs."""
-    missing = []
-    while not path.exists():
-        missing.append(path)
-        path = path.parent
-    for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)
-        folder.chmod(mode)
-        if os.geteuid() == 0:
-            above = folder.parent.stat()
-            uid, gid = (owner.uid, owner.gid) if owner is not None else (above.st_uid, above.st_gid)
-            os.chown(folder, uid, gid)
-
-
-def _claim_directory(path: Path, user: ServerUser) -> None:
-    """Make the socket's folder, or check that the one that is there is ours alone; in ``/tmp`` anybody could have made it.
-
-    Raises
-    ------
-    ConfigError
-        It is a link, or belongs to somebody else.
-    """
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-        if user.switch:
-            os.chown(path, user.uid, user.gid)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user.uid:
-        raise ConfigError(
-            f"{path} exists but is not a folder of user {user.name}: it is not safe to put the database's socket there. "
-            "Remove it, or use a shorter BAIGE_HOME.",
-            zh=f"{path} 已存在，但不是用户 {user.name} 的目录，在其中放置数据库套接字不安全。请删除它，或将 BAIGE_HOME 设为较短的路径。",
-        )
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        path.chmod(0o700)
+                furnish_database(inside, OWNER)
+            finish_database(connection, name, half=half)
 
 
 def resolve_database_url(settings: Settings, *, check: bool = True) -> str:

@@ -90,7 +90,9 @@ def _clone(cluster: EmbeddedCluster, template: str, name: str) -> str:
     with psycopg.connect(Database(cluster.admin_url()).conninfo, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         connection.execute(
-            sql.SQL("CREATE DATABASE {} OWNER baige TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(name), sql.Identifier(template))
+            sql.SQL("CREATE DATABASE {} OWNER baige TEMPLATE {} STRATEGY file_copy").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
         )
     return cluster.url(name)
 

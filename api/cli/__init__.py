@@ -17,6 +17,7 @@ COMMANDS = {
     "db": "db",
     "layer": "layer",
     "load": "load",
+    "quarantine": "quarantine",
     "load-osm": "load_osm",
     "load-dem": "load_dem",
     "export": "export",
@@ -57,7 +58,14 @@ class RootGroup(click.Group):
         """Let ``--json``, ``--lang`` and ``-v`` stand before or after the command."""
         return super().parse_args(ctx, _global_first(args))
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        *_: Any,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run a command line. Exit codes: 0 done, 1 failed, 2 wrong input or usage, 130 interrupted."""
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
@@ -100,7 +108,12 @@ def _global_first(args: list[str]) -> list[str]:
 @click.version_option(package_name="baige")
 @click.option("-v", "--verbose", count=True, help="Say more; twice: everything. 显示更多信息。")
 @click.option("--json", "as_json", is_flag=True, help="Write results as JSON. 以 JSON 输出结果。")
-@click.option("--lang", type=click.Choice(["zh", "en"]), default=None, help="Language of messages. 界面语言。[default: BAIGE_LANG, en]")
+@click.option(
+    "--lang",
+    type=click.Choice(["zh", "en"]),
+    default=None,
+    help="Language of messages. 界面语言。[default: BAIGE_LANG, en]",
+)
 @click.pass_context
 def main(ctx: click.Context, verbose: int, as_json: bool, lang: str | None) -> None:
     """Baige: a city's places, shown, and what it does not watch, found. 百格：城市要素的存储、展示与视频盲区分析。

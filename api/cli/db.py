@@ -85,7 +85,10 @@ def status(app: AppContext) -> None:
         from layers.cluster_external import check_external, normalise_url
 
         check_external(normalise_url(app.settings.database_url.get_secret_value()))
-        app.emit({"state": "external"}, app.text("The database of BAIGE_DATABASE_URL is reachable and fit.", "BAIGE_DATABASE_URL 所指数据库可用。"))
+        app.emit(
+            {"state": "external"},
+            app.text("The database of BAIGE_DATABASE_URL is reachable and fit.", "BAIGE_DATABASE_URL 所指数据库可用。"),
+        )
         return
     cluster = _embedded(app)
     found = cluster.status()
@@ -94,7 +97,9 @@ def status(app: AppContext) -> None:
 
 
 @command.command()
-@click.option("--sqlalchemy", is_flag=True, help="With the driver named, as SQLAlchemy wants it. 输出 SQLAlchemy 格式。")
+@click.option(
+    "--sqlalchemy", is_flag=True, help="With the driver named, as SQLAlchemy wants it. 输出 SQLAlchemy 格式。"
+)
 @pass_app
 def url(app: AppContext, sqlalchemy: bool) -> None:
     """Start the database and print its address, for psql, QGIS and GDAL. 启动数据库并输出连接地址，可用于 psql、QGIS、GDAL。"""

@@ -29,7 +29,9 @@ def steps(scale: str, out: Path) -> tuple[Step, ...]:
     """The steps of the demo, in order."""
     return (
         Step("database", "数据库", ("db", "init")),
-        Step("reference city (synthetic) into PostGIS", "参考城市（合成数据）入库", ("city", "build", "--scale", scale)),
+        Step(
+            "reference city (synthetic) into PostGIS", "参考城市（合成数据）入库", ("city", "build", "--scale", scale)
+        ),
         Step("what the cameras cover, and the gaps", "视频覆盖与盲区", ("coverage", "run")),
         Step("maps", "地图", ("map", "build", "--out", str(out / "map"))),
     )
@@ -37,14 +39,36 @@ def steps(scale: str, out: Path) -> tuple[Step, ...]:
 
 def _baige(app: AppContext, *arguments: str) -> list[str]:
     verbosity = ["-v"] * app.verbose
-    return [sys.executable, "-m", "api.cli", "--lang", "zh" if app.lang.startswith("zh") else "en", *verbosity, *arguments]
+    return [
+        sys.executable,
+        "-m",
+        "api.cli",
+        "--lang",
+        "zh" if app.lang.startswith("zh") else "en",
+        *verbosity,
+        *arguments,
+    ]
 
 
 @click.command()
-@click.option("--scale", type=click.Choice(["small", "full"]), default="small", show_default=True, help="Size of the city. 城市规模。")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out/demo"), show_default=True, help="Results. 输出目录。")
+@click.option(
+    "--scale",
+    type=click.Choice(["small", "full"]),
+    default="small",
+    show_default=True,
+    help="Size of the city. 城市规模。",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out/demo"),
+    show_default=True,
+    help="Results. 输出目录。",
+)
 @click.option("--serve/--no-serve", default=True, help="Keep a server running at the end. 完成后启动服务。")
-@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of the server. 服务端口。")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of the server. 服务端口。"
+)
 @pass_app
 def command(app: AppContext, scale: str, out: Path, serve: bool, port: int) -> None:
     """Build the reference city, analyse, map and serve it. 建立参考城市，分析、制图并启动服务。"""
@@ -60,7 +84,9 @@ def command(app: AppContext, scale: str, out: Path, serve: bool, port: int) -> N
             typed = "baige " + " ".join(step.arguments)
             if code in (-signal.SIGINT, 130):
                 raise KeyboardInterrupt
-            raise BaigeError(f"The demo stopped at: {typed} (exit code {code})", zh=f"演示在此步停止：{typed}（退出码 {code}）")
+            raise BaigeError(
+                f"The demo stopped at: {typed} (exit code {code})", zh=f"演示在此步停止：{typed}（退出码 {code}）"
+            )
         app.say(f"   done in {time.monotonic() - started:.1f} s", f"   用时 {time.monotonic() - started:.1f} 秒")
     app.say(f"Built in {time.monotonic() - begun:.0f} s.", f"全部完成，用时 {time.monotonic() - begun:.0f} 秒。")
     for page in sorted((out / "map").glob("index*.html")) or sorted((out / "map").glob("*.html")):
@@ -68,6 +94,9 @@ def command(app: AppContext, scale: str, out: Path, serve: bool, port: int) -> N
     if not serve:
         return
     address = f"http://127.0.0.1:{port}"
-    app.say(f"Portal: {address}/portal   OGC API: {address}/   (Ctrl-C ends)", f"门户：{address}/portal   OGC API：{address}/   （Ctrl-C 结束）")
+    app.say(
+        f"Portal: {address}/portal   OGC API: {address}/   (Ctrl-C ends)",
+        f"门户：{address}/portal   OGC API：{address}/   （Ctrl-C 结束）",
+    )
     sys.stderr.flush()
     os.execv(sys.executable, _baige(app, "serve", "--port", str(port)))

