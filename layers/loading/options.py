@@ -17,6 +17,8 @@ class LoadOptions:
         What the coordinates are in: an EPSG code, ``gcj02`` or ``bd09``; needed where the file does not say, and goes before what it says.
     maps : mapping of str to str
         Header → field, for headers that are not recognised.
+    constants : mapping of str to str
+        Field → value that all rows get, for what the file does not say, as ``level`` → ``county``.
     dry_run : bool
         Do everything, then take it back.
     on_error : str
@@ -31,6 +33,7 @@ class LoadOptions:
 
     crs: str | None = None
     maps: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
     on_error: Literal["quarantine", "abort"] = "quarantine"
     encoding: str | None = None

@@ -8,18 +8,20 @@ import pyarrow as pa
 from sqlalchemy.engine import Connection
 
 from gis.crs import SourceCRS, source_crs, transform_coordinates
-from gis.errors import CRSMismatch, InputError
+from gis.errors import CRSMismatch, InputError, UnknownField
 from gis.settings import CityConfig
 from layers.declaration import LayerDeclaration
 from layers.loading.chunks import Chunk, Source
-from layers.loading.converting import as_text
+from layers.loading.converting import as_text, convert
 from layers.loading.headers import Matched, match_headers
 from layers.loading.identifiers import uuid_bytes
 from layers.loading.options import LoadOptions
 from layers.loading.places import Frame
 from layers.loading.preparing import Plan
+from layers.loading.reasons import REASONS
 from layers.loading.references import references_to, words_of
 from layers.loading.report import LoadReport
+from layers.loading.rules import check, expectation
 from layers.registry import declaration_of
 
 __all__ = ["city_bounds", "make_plan", "own_references", "self_referring"]
@@ -72,6 +74,32 @@ def _keeps_ids(matched: Matched, first: Chunk | None) -> bool:
     return bool(words) and all(len(word) >= 32 and uuid_bytes(word) for word in words)
 
 
+def _given_constants(declaration: LayerDeclaration, options: LoadOptions, matched: Matched) -> dict[str, Any]:
+    """Values that the caller sets for all rows, read and checked as if they stood in the file."""
+    known = {declared.name: declared for declared in declaration.all_fields if declared.type not in ("geometry", "ref")}
+    used = {declared.name: header for header, declared in matched.columns.items()}
+    found: dict[str, Any] = {}
+    for name, text in options.constants.items():
+        declared = known.get(name)
+        if declared is None:
+            raise UnknownField(
+                f"Layer {declaration.name!r} has no field {name!r} that a value could be set for.",
+                zh=f"图层 {declaration.name!r} 没有可设定的字段 {name!r}。",
+            )
+        if name in used:
+            raise InputError(
+                f"The column {used[name]!r} of the file already gives {name!r}.", zh=f"文件的列“{used[name]}”已提供 {name!r}。"
+            )
+        column = convert(declared, pa.array([text]))
+        check(declared, column)
+        if column.faults:
+            zh, en = expectation(declared)
+            reason = REASONS[next(iter(column.faults))]
+            raise InputError(f"{name} = {text!r}: {reason.en} ({en}).", zh=f"{name} = {text!r}：{reason.zh}（{zh}）。")
+        found[name] = column.values[0].as_py()
+    return found
+
+
 def make_plan(
     connection: Connection,
     declaration: LayerDeclaration,
@@ -117,6 +145,7 @@ def make_plan(
     constants: dict[str, Any] = {"synthetic": options.synthetic}
     if options.source_org is not None:
         constants["source_org"] = options.source_org
+    constants.update(_given_constants(declaration, options, matched))
     frame = None
     if placed or any(declared.type == "geometry" for declared in matched.columns.values()):
         crs = _declared_crs(source, options, report)
