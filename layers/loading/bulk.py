@@ -62,7 +62,8 @@ def _column(series: "pd.Series[Any]") -> pa.Array:
         return pa.array(shapely.to_wkb(np.asarray(series.values, dtype=object), byte_order=1), pa.large_binary())
     else:
         array = pa.array(series, from_pandas=True)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
 def load_frame(

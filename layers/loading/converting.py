@@ -97,6 +97,8 @@ def as_text(array: pa.Array) -> Converted:
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return Converted(pa.array([None if v is None else str(v) for v in array.to_pylist()], pa.string()))
     text = pc.utf8_trim(array.cast(pa.string()), characters=_TRIMMED)
+    if mask_of(pc.starts_with(text, "'")).any():  # the apostrophe that keeps a spreadsheet from seeing a formula
+        text = pc.replace_substring_regex(text, r"^'([=+\-@])", r"\1")
     out = Converted(pc.if_else(pc.is_in(text, value_set=_NULL_WORDS), pa.scalar(None, pa.string()), text))
     nul = mask_of(pc.match_substring(out.values, "\x00"))
     if nul.any():

@@ -131,6 +131,12 @@ def _mapped(declaration: LayerDeclaration, headers: Sequence[str], maps: Mapping
     return out
 
 
+def _literal(declaration: LayerDeclaration, header: str, names: set[str]) -> set[str]:
+    """Those of ``names`` that the header stands for as it is written, brackets and all: ``name`` is no "Name (English)"."""
+    word = header.strip().casefold()
+    return {name for name in names if any(word == spelling.casefold() for rank in _spellings(declaration.field(name)) for spelling in rank)}
+
+
 def match_headers(
     declaration: LayerDeclaration,
     headers: Sequence[str],
@@ -184,6 +190,8 @@ def match_headers(
         claims.clear()
         for header in rest:
             names = table.get(fold(header), set()) - taken
+            if len(names) > 1:
+                names = _literal(declaration, header, names) or names
             if len(names) > 1:
                 raise InputError(
                     f"Column {header!r} could be {' or '.join(sorted(names))}: say which with --map '{header}=field'.",
