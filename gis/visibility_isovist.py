@@ -228,7 +228,7 @@ def _edges(polygons: npt.NDArray[Any]) -> _Edges:
         return _Edges(np.empty((0, 4)), 0.0, 0.0, 1.0, np.zeros(2, dtype=np.int64), np.empty(0, dtype=np.int32), (1, 1))
     west, south = float(ends[:, [0, 2]].min()), float(ends[:, [1, 3]].min())
     width, height = float(ends[:, [0, 2]].max()) - west, float(ends[:, [1, 3]].max()) - south
-    cell = max(math.sqrt(max(width, 1.0) * max(height, 1.0) / n) * 1.5, 1.0)
+    cell = max(math.sqrt(max(width, 1.0) * max(height, 1.0) / n) * 3.0, 1.0)
     rows, cols = int(height / cell) + 1, int(width / cell) + 1
     if rows * cols > 100_000_000:
         raise LimitExceeded("The footprints are spread too widely.", zh="建筑分布范围过大。")

@@ -14,6 +14,7 @@ from gis.visibility_fan import kernel
 __all__ = ["sweep"]
 
 Floats = npt.NDArray[np.float64]
+BINS = 256
 
 
 @kernel
@@ -64,6 +65,7 @@ def _one(
     met: npt.NDArray[np.int64],
     stamp: int,
     depth: Floats,
+    side: Floats,
     pieces: Floats,
     angles: Floats,
     active: npt.NDArray[np.int32],
@@ -103,7 +105,24 @@ def _one(
             for col in range(gx - ring, gx + ring + 1, step):
                 if col < 0 or col >= cols:
                     continue
-                for s in range(first[row * cols + col], first[row * cols + col + 1]):
+                begin_edge = first[row * cols + col]
+                end_edge = first[row * cols + col + 1]
+                if begin_edge == end_edge:
+                    continue
+                if ring > 2:  # a cell behind closed bins need not be looked into
+                    ox = west + (col + 0.5) * cell - x
+                    oy = south + (row + 0.5) * cell - y
+                    away = math.sqrt(ox * ox + oy * oy)
+                    middle = _pseudo(ox * cosine + oy * sine, oy * cosine - ox * sine) * per
+                    wide = 0.75 * cell / away * per  # half a diagonal, as seen from here, and some
+                    inside = False
+                    for b in range(math.floor(middle - wide), math.floor(middle + wide) + 1):
+                        if depth[b % bins] > away - 0.7072 * cell:
+                            inside = True
+                            break
+                    if not inside:
+                        continue
+                for s in range(begin_edge, end_edge):
                     k = edge[s]
                     if met[k] == stamp:
                         continue
@@ -144,15 +163,15 @@ def _one(
                     # an edge across the start of the sector is cut there
                     cuts = 2 if y1 < 0.0 <= y2 and x1 * y2 - x2 * y1 > 0.0 and x1 + (x2 - x1) * y1 / (y1 - y2) > 0.0 else 1
                     xc = x1 + (x2 - x1) * y1 / (y1 - y2) if cuts == 2 else 0.0
-                    for side in range(cuts):
+                    for half_piece in range(cuts):
                         sx, sy, tx, ty = x1, y1, x2, y2
                         if cuts == 2:
-                            if side == 0:
+                            if half_piece == 0:
                                 tx, ty = xc, 0.0
                             else:
                                 sx, sy = xc, 0.0
                         a1 = _pseudo(sx, sy)
-                        a2 = 4.0 if cuts == 2 and side == 0 else _pseudo(tx, ty)
+                        a2 = 4.0 if cuts == 2 and half_piece == 0 else _pseudo(tx, ty)
                         if a2 <= a1 or a1 >= turn:
                             continue
                         b1 = int(a1 * per)
@@ -177,11 +196,9 @@ def _one(
                         if a2 * per < b2 + 1:
                             b2 -= 1
                         if b1 <= b2:
-                            dx, dy = _direction(b1 / per)
-                            reach = _hit(pieces, count, dx, dy) * math.sqrt(dx * dx + dy * dy)
+                            reach = _hit(pieces, count, side[b1, 0], side[b1, 1])
                             for b in range(b1, b2 + 1):
-                                dx, dy = _direction((b + 1) / per)
-                                next_reach = _hit(pieces, count, dx, dy) * math.sqrt(dx * dx + dy * dy)
+                                next_reach = _hit(pieces, count, side[b + 1, 0], side[b + 1, 1])
                                 # along a straight edge the greatest distance in a bin stands at its sides
                                 depth[b] = min(depth[b], max(reach, next_reach))
                                 reach = next_reach
@@ -319,7 +336,13 @@ def sweep(
     n = len(xs)
     starts = np.zeros(n + 1, dtype=np.int64)
     met = np.full(len(ends), -1, dtype=np.int64)
-    depth = np.empty(256, dtype=np.float64)
+    depth = np.empty(BINS, dtype=np.float64)
+    side = np.empty((BINS + 1, 2), dtype=np.float64)  # unit vectors along the sides of the bins
+    for b in range(BINS + 1):
+        dx, dy = _direction(4.0 * b / BINS)
+        norm = math.sqrt(dx * dx + dy * dy)
+        side[b, 0] = dx / norm
+        side[b, 1] = dy / norm
     room = 512
     pieces = np.empty((room, 4), dtype=np.float64)
     angles = np.empty((room, 2), dtype=np.float64)
@@ -349,6 +372,7 @@ def sweep(
                 met,
                 stamp,
                 depth,
+                side,
                 pieces,
                 angles,
                 active,
