@@ -291,6 +291,8 @@ def _place_shapes(places: Shapes, frame: Frame) -> Placed:
     if frame.swap_xy:
         shapes = shapely.transform(shapes, _exchange)
     boxes = shapely.bounds(shapes)
+    if frame.source.is_offset or not {frame.source.srid, frame.srid} <= {4326, 4490}:
+        _mend_at_source(shapes, out, live)
     with np.errstate(all="ignore"):
         shapes = _moved(shapes, frame, keeps_m)
     out.suspect_swapped = _judge(boxes, shapely.bounds(shapes), frame, bad, live)
@@ -311,6 +313,18 @@ def _place_shapes(places: Shapes, frame: Frame) -> Placed:
     )
     out.ewkb = pa.array(binary, pa.large_binary())
     return out
+
+
+def _mend_at_source(shapes: Objects, out: Placed, live: Mask) -> None:
+    """Mend polygons in the coordinates they came in: a ring that touches itself there may cross itself, or look sound, once it is moved."""
+    areal = live & (shapely.get_dimensions(shapes) == 2) & (shapely.get_type_id(shapes) != _COLLECTION)
+    positions = np.flatnonzero(areal)
+    positions = positions[~shapely.is_valid(shapes[positions])]
+    for position, mended in zip(positions, shapely.make_valid(shapes[positions], method="structure", keep_collapsed=False), strict=True):
+        kept = _only(mended, 3)
+        if kept is not None and not shapely.is_empty(kept) and shapely.get_dimensions(kept) == 2:
+            shapes[position] = kept
+            out.repaired[position] = True
 
 
 def _moved(shapes: Objects, frame: Frame, keeps_m: bool) -> Objects:
