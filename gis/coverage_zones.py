@@ -1,5 +1,6 @@
 """Coverage of zones that do not overlap (grid cells, communities): one pass over the ground for all of them."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import shapely
 
 from gis.coverage_chunks import CHUNK, CoverageResult
+from gis.visibility_fan import kernel
 from gis.visibility_surface import Buildings, Surface
 
 __all__ = ["ZoneCoverage", "by_zones"]
@@ -67,29 +69,22 @@ def by_zones(
         closed = Surface(cell_m=cell, buildings=Buildings.from_polygons(without, np.ones(len(without))))
     tree = shapely.STRtree(shapes)
 
-    def block(row: int, col: int) -> tuple[npt.NDArray[np.int64], Floats] | None:
+    def block(row: int, col: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
         box = shapely.box(col * cell, row * cell, (col + _BLOCK) * cell, (row + _BLOCK) * cell)
         if len(tree.query(box)) == 0:
             return None
         label = labels.window(row, col, _BLOCK, _BLOCK).building
-        mask = label >= 0
         if closed is not None:
-            mask &= closed.window(row, col, _BLOCK, _BLOCK).building < 0
-        inside = label[mask]
-        if len(inside) == 0:
-            return None
-        here, place = np.unique(inside, return_inverse=True)
-        sums = np.zeros((len(here), 1 + 4 * d))
-        sums[:, 0] = np.bincount(place, minlength=len(here))
-        if any(
-            (r, c) in result.chunks
-            for r in range(row // CHUNK, (row + _BLOCK) // CHUNK)
-            for c in range(col // CHUNK, (col + _BLOCK) // CHUNK)
-        ):
-            counts = result.window(row, col, _BLOCK, _BLOCK)
-            for band in range(4 * d):
-                sums[:, 1 + band] = np.bincount(place[counts[band][mask] > 0], minlength=len(here))
-        return here.astype(np.int64), sums
+            label[closed.window(row, col, _BLOCK, _BLOCK).building >= 0] = -1
+        sums = np.zeros((n, 1 + 4 * d), dtype=np.int64)
+        _count_open(label, sums)
+        for r in range(0, _BLOCK, CHUNK):
+            for c in range(0, _BLOCK, CHUNK):
+                key = ((row + r) // CHUNK, (col + c) // CHUNK)
+                if key in result.chunks:
+                    _count_seen(label[r : r + CHUNK, c : c + CHUNK], result.chunk(*key), sums)
+        here = np.flatnonzero(sums[:, 0])
+        return here, sums[here]
 
     west, south, east, north = shapely.total_bounds(shapes)
     first_row, first_col = int(south // cell) // _BLOCK * _BLOCK, int(west // cell) // _BLOCK * _BLOCK
@@ -98,10 +93,32 @@ def by_zones(
         for row in range(first_row, int(north // cell) + 1, _BLOCK)
         for col in range(first_col, int(east // cell) + 1, _BLOCK)
     ]
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with ThreadPoolExecutor(max_workers=workers or os.cpu_count()) as pool:
         for found in pool.map(lambda place: block(*place), places):
             if found is not None:
                 here, sums = found
                 open_cells[here] += sums[:, 0]
                 covered[here] += sums[:, 1:].reshape(-1, 4, d)
     return ZoneCoverage(open_cells * cell * cell, covered * cell * cell)
+
+
+@kernel
+def _count_open(label: npt.NDArray[np.int32], sums: npt.NDArray[np.int64]) -> None:
+    rows, cols = label.shape
+    for row in range(rows):
+        for col in range(cols):
+            zone = label[row, col]
+            if zone >= 0:
+                sums[zone, 0] += 1
+
+
+@kernel
+def _count_seen(label: npt.NDArray[np.int32], counts: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
+    bands, rows, cols = counts.shape
+    for band in range(bands):
+        for row in range(rows):
+            for col in range(cols):
+                if counts[band, row, col] > 0:
+                    zone = label[row, col]
+                    if zone >= 0:
+                        sums[zone, 1 + band] += 1

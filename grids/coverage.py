@@ -222,7 +222,7 @@ def _units(
 
 
 def _share(part: float, whole: float) -> float | None:
-    return round(part / whole, 4) if whole else None
+    return round(float(part) / float(whole), 4) if whole else None
 
 
 def _summary(result: CoverageResult, scene: Scene, tables: dict[str, gpd.GeoDataFrame]) -> dict[str, Any]:
