@@ -106,7 +106,8 @@ li a:hover, li a:focus-visible {{ border-color: #0b5c8e; box-shadow: 0 2px 10px 
 svg {{ width: 100%; background: #f3f1ea; border-radius: 6px; display: block; }}
 small {{ color: #5b6672; }} button {{ font: inherit; font-size: 14px; border: 1px solid #b9c3cc; background: #fff; color: #0b5c8e; border-radius: 6px;
   padding: 3px 12px; cursor: pointer; }}
-.notice {{ background: #fff4d6; border: 1px solid #d9a514; color: #5c4300; border-radius: 6px; padding: 4px 12px; width: fit-content; margin-bottom: 14px; }}
+.notice {{ background: #fff4d6; border: 1px solid #d9a514; color: #5c4300; border-radius: 6px; padding: 4px 12px; width: fit-content;
+  margin-bottom: 14px; }}
 .show-zh [lang="en"], .show-en [lang="zh"] {{ display: none; }}
 </style>
 </head>

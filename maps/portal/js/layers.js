@@ -1,0 +1,68 @@
+// The tree of layers by theme: switch, count, legend, opacity, table.
+import { both, el, labelled, legendOf } from "./dom.js";
+import { catalogue } from "./catalogue.js";
+import { setLayer, setOpacity } from "./map.js";
+import { keepState, state } from "./state.js";
+
+const boxes = new Map();
+const FIRST = new Set(["coverage_gap", "bank_coverage", "outfall", "site_proposal", "layout_unit"]);
+
+export const isOn = (name) => (state.on || []).includes(name);
+
+export function firstLayers() {
+  const found = [...catalogue.layers.values()].filter((layer) => layer.visible || FIRST.has(layer.name)).map((layer) => layer.name);
+  return found.filter((name) => name !== "layout_unit" || !(catalogue.layers.get("coverage_gap")?.count > 0));
+}
+
+export function show(name, on = true) {
+  if (!catalogue.layers.get(name)?.drawn) return;
+  const others = (state.on || []).filter((other) => other !== name);
+  state.on = on ? [...others, name] : others;
+  setLayer(name, on);
+  const box = boxes.get(name);
+  if (box) {
+    box.checked = on;
+    box.closest(".layer").querySelector(".legend").hidden = !on;
+  }
+  keepState();
+  document.dispatchEvent(new CustomEvent("baige:layers"));
+}
+
+function row(layer, openTable) {
+  const box = el("input", { type: "checkbox", id: `on-${layer.name}`, onchange: () => show(layer.name, box.checked) });
+  box.checked = isOn(layer.name);
+  boxes.set(layer.name, box);
+  const legend = legendOf(layer.legend);
+  legend.hidden = !box.checked;
+  const value = state.opacity[layer.name] ?? 1;
+  const slider = el("input", { type: "range", min: 0, max: 1, step: 0.05, value, id: `opacity-${layer.name}`, oninput: () => {
+    state.opacity[layer.name] = Number(slider.value);
+    setOpacity(layer.name, Number(slider.value));
+    keepState();
+  } });
+  const opacity = el("div", { class: "opacity", hidden: true }, el("label", { for: slider.id }, both("不透明度", "Opacity")), slider,
+    el("button", { type: "button", onclick: () => openTable(layer.name) }, both("属性表", "Table")));
+  const more = el("button", { type: "button", class: "more", "aria-expanded": "false", "data-label-zh": `${layer.zh}：不透明度和属性表`, "data-label-en": `${layer.en}: opacity and table`, onclick: () => {
+    opacity.hidden = !opacity.hidden;
+    more.setAttribute("aria-expanded", String(!opacity.hidden));
+  } }, "⋯");
+  const number = layer.count === null ? "?" : layer.count.toLocaleString("en");
+  return el("div", { class: `layer${layer.count === 0 ? " empty" : ""}` },
+    el("div", {}, box, el("label", { for: box.id, title: `${layer.about[0]}\n${layer.about[1]}` }, both(layer.zh, layer.en)), el("span", { class: "count" }, number), more),
+    opacity, legend);
+}
+
+export function layersPanel(openTable) {
+  const panel = el("section");
+  const runs = catalogue.runs.map((run) => el("span", {}, `${run.kind} ${run.id.slice(0, 8)} · ${run.at}`));
+  if (runs.length) panel.append(el("p", { class: "note" }, both("分析运行：", "Runs: "), ...runs.flatMap((run, n) => (n ? ["；", run] : [run]))));
+  for (const theme of catalogue.themes) {
+    const members = theme.layers.map((name) => catalogue.layers.get(name)).filter((layer) => layer.drawn).reverse();
+    if (!members.length) continue;
+    const details = el("details", { class: "theme" }, el("summary", {}, both(theme.zh, theme.en)), members.map((layer) => row(layer, openTable)));
+    details.open = theme.name === "result" || members.some((layer) => isOn(layer.name) && layer.kind !== "base");
+    panel.append(details);
+  }
+  labelled(panel);
+  return panel;
+}

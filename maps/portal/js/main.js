@@ -1,0 +1,128 @@
+// Puts the parts together.
+import { both, byId, el, labelled, lang, setLanguage, tell } from "./dom.js";
+import { key, setKey } from "./server.js";
+import { catalogue, readCatalogue, title } from "./catalogue.js";
+import { canDraw, makeMap, map, setLayer } from "./map.js";
+import { firstLayers, layersPanel } from "./layers.js";
+import { closeDetail, openFeature } from "./detail.js";
+import { setUpSearch } from "./search.js";
+import { openTable, setUpTable } from "./table.js";
+import { setUpTools } from "./tools.js";
+import { paintCoverage, plannerPanel } from "./planner.js";
+import { officerPanel } from "./officer.js";
+import { keepState, readState, state } from "./state.js";
+
+const TABS = [["layers", "图层", "Layers"], ["planner", "规划", "Planner"], ["officer", "监管", "Officer"], ["selection", "选区", "Selection"]];
+const made = new Map();
+
+async function contentOf(name) {
+  if (name === "layers") return layersPanel(openTable);
+  if (name === "planner") return plannerPanel();
+  if (name === "officer") return officerPanel();
+  return el("section", {}, el("p", { class: "note" }, both("用“框选”在地图上拖出矩形，这里显示统计。", "Drag a rectangle with “Select”; its statistics appear here.")));
+}
+
+async function openTab(name, content = null) {
+  if (!TABS.some(([known]) => known === name)) name = "layers";
+  state.tab = name;
+  keepState();
+  for (const button of byId("tabs").children) {
+    const is = button.id === `tab-${name}`;
+    button.setAttribute("aria-selected", String(is));
+    button.tabIndex = is ? 0 : -1;
+  }
+  if (content) made.set(name, content);
+  if (!made.has(name)) made.set(name, await contentOf(name));
+  if (state.tab !== name) return;
+  const panel = made.get(name);
+  panel.id = "panel";
+  panel.setAttribute("role", "tabpanel");
+  panel.setAttribute("aria-labelledby", `tab-${name}`);
+  byId("panels").replaceChildren(panel);
+  labelled(panel);
+}
+
+function setUpTabs() {
+  byId("tabs").append(...TABS.map(([name, zh, en]) => el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "panel", onclick: () => openTab(name) }, both(zh, en))));
+  byId("tabs").addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const at = TABS.findIndex(([name]) => name === state.tab), next = TABS[(at + step + TABS.length) % TABS.length][0];
+    openTab(next);
+    byId(`tab-${next}`).focus();
+  });
+}
+
+function askKey() {
+  const dialog = byId("ask"), input = el("input", { type: "password", id: "key-value", autocomplete: "off", size: 34 });
+  dialog.replaceChildren(el("form", { method: "dialog", onsubmit: () => { setKey(input.value.trim()); location.reload(); } },
+    el("p", {}, el("label", { for: "key-value" }, both("访问密钥（只保存在本标签页）", "Access key (kept in this tab only)"))), input,
+    el("p", { class: "row" }, el("button", { type: "submit" }, both("使用", "Use")), key() ? el("button", { type: "button", onclick: () => { setKey(""); location.reload(); } }, both("退出", "Sign out")) : null, el("button", { type: "button", onclick: () => dialog.close() }, both("取消", "Cancel")))));
+  dialog.showModal();
+}
+
+function heading() {
+  byId("city").textContent = `${title(catalogue.city)} · ${catalogue.role}`;
+  document.title = `${lang() === "zh" ? "百格" : "Baige"} · ${title(catalogue.city)}`;
+  const notices = [];
+  if (catalogue.synthetic) notices.push(both("合成数据，不是真实情况", "Synthetic data, not the real state of affairs"));
+  if (catalogue.role !== "public") notices.push(both(" · 内部资料", " · Internal"));
+  byId("notice").replaceChildren(...notices);
+  byId("notice").hidden = !notices.length;
+}
+
+async function start() {
+  readState();
+  setLanguage(state.lang || localStorage.getItem("baige-lang") || (navigator.language.startsWith("zh") ? "zh" : "en"));
+  byId("language").addEventListener("click", () => {
+    state.lang = lang() === "zh" ? "en" : "zh";
+    localStorage.setItem("baige-lang", state.lang);
+    setLanguage(state.lang);
+    keepState();
+  });
+  byId("key").addEventListener("click", askKey);
+  byId("fold").addEventListener("click", () => {
+    const folded = document.body.classList.toggle("folded");
+    byId("fold").setAttribute("aria-expanded", String(!folded));
+    map?.resize();
+  });
+  if (matchMedia("(max-width: 760px)").matches) byId("fold").click();
+  await readCatalogue();
+  heading();
+  if (!canDraw()) {
+    byId("map").replaceChildren(el("p", { style: "padding:80px 20px" }, both("浏览器不支持 WebGL，请改用", "This browser has no WebGL; use the "), el("a", { href: "/maps/index.html" }, both("离线地图", "standalone maps"))));
+    document.body.dataset.ready = "no-webgl";
+    return;
+  }
+  await makeMap();
+  state.on = (state.on || firstLayers()).filter((name) => catalogue.layers.get(name)?.drawn);
+  const drawing = new Set(state.on);
+  for (const layer of [...catalogue.layers.values()].sort((a, b) => a.height - b.height)) if (drawing.has(layer.name)) setLayer(layer.name, true);
+  setUpTabs();
+  setUpSearch();
+  setUpTable();
+  setUpTools((content) => openTab("selection", content));
+  document.addEventListener("baige:language", () => {
+    heading();
+    for (const name of ["planner", "officer"]) made.delete(name);
+    openTab(state.tab);
+    if (state.picked) openFeature(...state.picked.split("/"));
+  });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !byId("detail").hidden) closeDetail(); });
+  if (state.metric && drawing.has("coverage_by_grid")) paintCoverage(state.metric, state.unit);
+  await openTab(state.tab);
+  if (state.table) {
+    const filter = state.filter;
+    openTable(state.table);
+    if (filter) { byId("cql").value = filter; byId("cql").nextElementSibling.click(); }
+  }
+  if (state.picked) openFeature(...state.picked.split("/")).catch(closeDetail);
+  document.body.dataset.ready = "yes";
+}
+
+start().catch((error) => {
+  if (error.status === undefined) {
+    tell("页面出错，请刷新。", "The page failed; reload it.", { bad: true, stay: true });
+    throw error;
+  }
+});

@@ -1,0 +1,148 @@
+// The map: our own layers as vector tiles, drawn by their declared styles; highlight and scratch drawings above them.
+import { byId, tell } from "./dom.js";
+import { headers, root } from "./server.js";
+import { catalogue } from "./catalogue.js";
+import { keepState, state } from "./state.js";
+
+export let map = null;
+const SHIFT = 14; // more names than this many characters wrap
+const opacities = new Map(); // MapLibre layer → its paint opacity as declared
+
+export const canDraw = () => {
+  const probe = document.createElement("canvas");
+  return Boolean(probe.getContext("webgl2") || probe.getContext("webgl"));
+};
+
+export async function makeMap() {
+  const [west, south, east, north] = catalogue.city.bounds;
+  const style = {
+    version: 8,
+    glyphs: `${root}/portal/glyphs/{fontstack}/{range}.pbf`,
+    sources: {
+      picked: { type: "geojson", data: { type: "FeatureCollection", features: [] } },
+      scratch: { type: "geojson", data: { type: "FeatureCollection", features: [] } },
+    },
+    layers: [
+      { id: "ground", type: "background", paint: { "background-color": "#f3f1ea" } },
+      { id: "picked-fill", type: "fill", source: "picked", filter: ["==", ["geometry-type"], "Polygon"], paint: { "fill-color": "#ffdd00", "fill-opacity": 0.25 } },
+      { id: "picked-line", type: "line", source: "picked", paint: { "line-color": "#111111", "line-width": 3.5 } },
+      { id: "picked-line-in", type: "line", source: "picked", paint: { "line-color": "#ffdd00", "line-width": 1.8 } },
+      { id: "picked-point", type: "circle", source: "picked", filter: ["==", ["geometry-type"], "Point"], paint: { "circle-radius": 11, "circle-color": "#ffdd00", "circle-opacity": 0.35, "circle-stroke-color": "#111111", "circle-stroke-width": 2 } },
+      { id: "scratch-fill", type: "fill", source: "scratch", filter: ["==", ["geometry-type"], "Polygon"], paint: { "fill-color": "#0b5c8e", "fill-opacity": 0.12 } },
+      { id: "scratch-line", type: "line", source: "scratch", paint: { "line-color": "#0b5c8e", "line-width": 2, "line-dasharray": [2, 1.5] } },
+      { id: "scratch-point", type: "circle", source: "scratch", filter: ["==", ["geometry-type"], "Point"], paint: { "circle-radius": 4, "circle-color": "#ffffff", "circle-stroke-color": "#0b5c8e", "circle-stroke-width": 2 } },
+    ],
+  };
+  map = new maplibregl.Map({
+    container: "map",
+    style,
+    bounds: state.zoom === null ? [[west, south], [east, north]] : undefined,
+    center: state.zoom === null ? undefined : [state.lon, state.lat],
+    zoom: state.zoom === null ? undefined : state.zoom,
+    attributionControl: { compact: false, customAttribution: "Baige 百格 · MapLibre" },
+    localIdeographFontFamily: '"Noto Sans CJK SC", "Microsoft YaHei", sans-serif',
+    canvasContextAttributes: { preserveDrawingBuffer: true, antialias: false },
+    maxZoom: 20,
+    dragRotate: false,
+    pitchWithRotate: false,
+    touchPitch: false,
+    fadeDuration: 0,
+    transformRequest: (url) => (url.startsWith(root) ? { url, headers: headers() } : { url }),
+  });
+  map.touchZoomRotate.disableRotation();
+  map.keyboard.disableRotation();
+  // All letters are drawn by the browser's own fonts: no glyph files are needed.
+  if (map.style?.glyphManager) map.style.glyphManager._doesCharSupportLocalGlyph = () => true;
+  map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "bottom-right");
+  map.addControl(new maplibregl.ScaleControl({ maxWidth: 140, unit: "metric" }), "bottom-left");
+  map.on("error", (event) => {
+    const status = event.error?.status;
+    if (status === 401 || status === 403) tell("没有权限查看此图层。", "You may not see this layer.", { bad: true });
+    else if (status >= 500) tell("服务器暂时无法提供地图瓦片。", "The server cannot deliver map tiles at the moment.", { bad: true });
+  });
+  map.on("moveend", () => {
+    const at = map.getCenter();
+    Object.assign(state, { zoom: map.getZoom(), lat: at.lat, lon: at.lng });
+    keepState();
+  });
+  await new Promise((done) => map.once("load", done));
+  byId("map").querySelector("canvas").setAttribute("aria-label", "地图 Map");
+}
+
+const order = () => [...catalogue.layers.values()].filter((layer) => layer.drawn).sort((a, b) => a.height - b.height);
+
+// The first drawn MapLibre layer above a given layer of ours, so that switching on keeps the order.
+function above(layer) {
+  const all = order();
+  for (const other of all.slice(all.indexOf(layer) + 1)) {
+    const first = other.drawing.find((entry) => !entry.id.endsWith("-label") && map.getLayer(entry.id));
+    if (first) return first.id;
+  }
+  return "picked-fill";
+}
+
+// Below a server-set zoom crowded layers come as cells with a number; those get a circle and the number.
+function merged(layer) {
+  const colour = layer.drawing.find((entry) => entry.type === "circle")?.paint["circle-color"];
+  if (!colour) return [];
+  const common = { source: layer.name, "source-layer": layer.name, filter: ["all", ["==", ["get", "merged"], true], [">", ["get", "n"], 1]] };
+  return [
+    { id: `${layer.name}-cells`, type: "circle", ...common, paint: { "circle-color": colour, "circle-opacity": 0.75, "circle-stroke-color": "#ffffff", "circle-stroke-width": 1, "circle-radius": ["interpolate", ["linear"], ["log10", ["max", 1, ["get", "n"]]], 0, 3, 1, 7, 2, 13, 4, 22] } },
+    { id: `${layer.name}-numbers`, type: "symbol", ...common, layout: { "text-field": ["to-string", ["get", "n"]], "text-size": 11, "text-font": ["sans"] }, paint: { "text-color": "#ffffff", "text-halo-color": "#22303c", "text-halo-width": 1.2 } },
+  ];
+}
+
+export function setLayer(name, on) {
+  const layer = catalogue.layers.get(name);
+  if (!layer?.drawn || !map) return;
+  if (on && !map.getSource(name)) {
+    map.addSource(name, { type: "vector", tiles: [`${root}/collections/${name}/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt`], minzoom: 0, maxzoom: 16 });
+    const labels = [];
+    for (const given of [...layer.drawing, ...merged(layer)]) {
+      const entry = structuredClone(given);
+      if (entry.type === "symbol" && entry.layout) entry.layout["text-font"] = ["sans"];
+      if (entry.type === "symbol") entry.layout["text-max-width"] = SHIFT;
+      for (const property of ["fill-opacity", "line-opacity", "circle-opacity", "text-opacity"]) if (entry.paint?.[property] !== undefined) opacities.set(`${entry.id} ${property}`, entry.paint[property]);
+      if (entry.type === "symbol") labels.push(entry);
+      else map.addLayer(entry, above(layer));
+    }
+    for (const entry of labels) map.addLayer(entry, "picked-fill");
+    setOpacity(name, state.opacity[name] ?? 1);
+  }
+  if (map.getSource(name)) for (const id of idsOf(layer)) map.setLayoutProperty(id, "visibility", on ? "visible" : "none");
+}
+
+export const idsOf = (layer) => [...layer.drawing.map((entry) => entry.id), `${layer.name}-cells`, `${layer.name}-numbers`].filter((id) => map.getLayer(id));
+
+export function setOpacity(name, value) {
+  const layer = catalogue.layers.get(name);
+  if (!layer || !map.getSource(name)) return;
+  for (const id of idsOf(layer)) {
+    const type = map.getLayer(id).type, property = { fill: "fill-opacity", line: "line-opacity", circle: "circle-opacity", symbol: "text-opacity" }[type];
+    const declared = opacities.get(`${id} ${property}`) ?? 1;
+    map.setPaintProperty(id, property, value === 1 ? declared : typeof declared === "number" ? declared * value : ["*", value, declared]);
+    if (type === "circle") map.setPaintProperty(id, "circle-stroke-opacity", value);
+  }
+}
+
+export function highlight(geometry) {
+  map.getSource("picked").setData({ type: "FeatureCollection", features: geometry ? [{ type: "Feature", geometry, properties: {} }] : [] });
+}
+
+export function scratch(features) {
+  map.getSource("scratch").setData({ type: "FeatureCollection", features });
+}
+
+export function boundsOf(geometry) {
+  const box = new maplibregl.LngLatBounds();
+  const walk = (at) => (typeof at[0] === "number" ? box.extend([at[0], at[1]]) : at.forEach(walk));
+  if (geometry?.type === "GeometryCollection") geometry.geometries.forEach((part) => walk(part.coordinates));
+  else if (geometry) walk(geometry.coordinates);
+  return box;
+}
+
+export function flyTo(geometry, { maxZoom = 17 } = {}) {
+  if (!geometry) return;
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  map.fitBounds(boundsOf(geometry), { maxZoom, padding: 80, duration: still ? 0 : 700 });
+}
