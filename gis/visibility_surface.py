@@ -437,6 +437,25 @@ def _sample_cells(
 
 
 @kernel
+def _edge_rows(y0: float, y1: float, cell: float, row: int, n_rows: int) -> tuple[int, int]:
+    """Rows of a window, from and up to, whose middle line an edge crosses: those with ``(y0 <= y) != (y1 <= y)``."""
+    low = min(y0, y1)
+    high = max(y0, y1)
+    # of the two ends the lower one counts as below the line when it lies on it
+    start = int(np.ceil(low / cell - 0.5)) - row
+    stop = int(np.ceil(high / cell - 0.5)) - row
+    while start < stop and (row + start + 0.5) * cell < low:
+        start += 1
+    while start > 0 and (row + start - 0.5) * cell >= low:
+        start -= 1
+    while stop > start and (row + stop - 0.5) * cell >= high:
+        stop -= 1
+    while (row + stop + 0.5) * cell < high:
+        stop += 1
+    return max(start, 0), min(max(stop, start), n_rows)
+
+
+@kernel
 def _burn(
     xy: npt.NDArray[np.float64],
     ring_start: npt.NDArray[np.int64],
@@ -453,41 +472,48 @@ def _burn(
     """Raise the cells whose centre lies in a building, by the even-odd rule over all its rings."""
     n_rows, n_cols = z.shape
     at = 0
-    crossings = np.empty(64, dtype=np.float64)
+    begin = np.zeros(n_rows + 1, dtype=np.int64)
+    crossings = np.empty(256, dtype=np.float64)
     while at < len(rings):
         building = ring_of[rings[at]]
         end = at
-        low = 1.0e300
-        high = -1.0e300
+        first = n_rows
+        final = -1
+        begin[:] = 0
+        # where the edges cross the middle lines of the rows: counted, then listed row by row, so that long outlines cost no more than their length
         while end < len(rings) and ring_of[rings[end]] == building:
-            for k in range(ring_start[rings[end]], ring_start[rings[end] + 1]):
-                low = min(low, xy[k, 1])
-                high = max(high, xy[k, 1])
+            for k in range(ring_start[rings[end]], ring_start[rings[end] + 1] - 1):
+                low, high = _edge_rows(xy[k, 1], xy[k + 1, 1], cell, row, n_rows)
+                for r in range(low, high):
+                    begin[r + 1] += 1
+                first = min(first, low) if low < high else first
+                final = max(final, high - 1) if low < high else final
             end += 1
-        first = max(int(np.ceil(low / cell - 0.5)) - row, 0)
-        final = min(int(np.floor(high / cell - 0.5)) - row, n_rows - 1)
+        for r in range(n_rows):
+            begin[r + 1] += begin[r]
+        if begin[n_rows] > len(crossings):
+            crossings = np.empty(2 * begin[n_rows], dtype=np.float64)
+        for ring in range(at, end):
+            for k in range(ring_start[rings[ring]], ring_start[rings[ring] + 1] - 1):
+                y0 = xy[k, 1]
+                y1 = xy[k + 1, 1]
+                low, high = _edge_rows(y0, y1, cell, row, n_rows)
+                for r in range(low, high):
+                    y = (row + r + 0.5) * cell
+                    crossings[begin[r]] = xy[k, 0] + (y - y0) * (xy[k + 1, 0] - xy[k, 0]) / (y1 - y0)
+                    begin[r] += 1
+        # ``begin`` of a row is now its end, and that of the row before its beginning
         for r in range(first, final + 1):
-            y = (row + r + 0.5) * cell
-            count = 0
-            for ring in range(at, end):
-                for k in range(ring_start[rings[ring]], ring_start[rings[ring] + 1] - 1):
-                    y0 = xy[k, 1]
-                    y1 = xy[k + 1, 1]
-                    if (y0 <= y) != (y1 <= y):
-                        if count == len(crossings):
-                            larger = np.empty(2 * count, dtype=np.float64)
-                            larger[:count] = crossings
-                            crossings = larger
-                        crossings[count] = xy[k, 0] + (y - y0) * (xy[k + 1, 0] - xy[k, 0]) / (y1 - y0)
-                        count += 1
-            for a in range(1, count):  # few: insertion sort
+            start = begin[r - 1] if r > 0 else 0
+            stop = begin[r]
+            for a in range(start + 1, stop):  # few: insertion sort
                 value = crossings[a]
                 b = a - 1
-                while b >= 0 and crossings[b] > value:
+                while b >= start and crossings[b] > value:
                     crossings[b + 1] = crossings[b]
                     b -= 1
                 crossings[b + 1] = value
-            for a in range(0, count - 1, 2):
+            for a in range(start, stop - 1, 2):
                 c0 = max(int(np.ceil(crossings[a] / cell - 0.5)) - col, 0)
                 c1 = min(int(np.ceil(crossings[a + 1] / cell - 0.5)) - 1 - col, n_cols - 1)
                 for c in range(c0, c1 + 1):
