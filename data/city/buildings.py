@@ -1,13 +1,13 @@
 """Buildings in rows inside blocks, off the streets, railways and banks."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from data.city.admin import Division
 from data.city.cells import Cells
 from data.city.density import density
 from data.city.frame import register, rng_for
@@ -118,7 +118,9 @@ def draw_buildings(
     centre = shapely.get_coordinates(shapely.centroid(blocks))
     dense = density(centre[:, 0], centre[:, 1])
     dense[len(built) :] = 0.35
-    uses = np.concatenate([use[built], np.where(rng.random(len(town_blocks)) < 0.2, "commercial", "residential").astype(object)])
+    uses = np.concatenate(
+        [use[built], np.where(rng.random(len(town_blocks)) < 0.2, "commercial", "residential").astype(object)]
+    )
     inner = shapely.buffer(blocks, -8.0, join_style="mitre")
     good = shapely.area(inner) > 300.0
     blocks, inner, uses, dense = blocks[good], inner[good], uses[good], dense[good]
@@ -147,7 +149,9 @@ def draw_buildings(
     some = inside & (share > 0)
     people[some] = np.round(households[source[some]] * share[some] / total[source[some]]).astype(np.int64)
     people[~inside] = np.round(share[~inside] / 110.0).astype(np.int64)
-    return Buildings(shapes, kind, levels, np.round(levels * storey + rng.uniform(0.0, 1.5, len(levels)), 1), source, people)
+    return Buildings(
+        shapes, kind, levels, np.round(levels * storey + rng.uniform(0.0, 1.5, len(levels)), 1), source, people
+    )
 
 
 def _farmhouses(cells: Cells, network: Network, count: int, rng: np.random.Generator) -> NDArray[np.object_]:
@@ -155,28 +159,34 @@ def _farmhouses(cells: Cells, network: Network, count: int, rng: np.random.Gener
     open_road = ~np.isin(network.grade, ("urban", "expressway")) & ~network.bridge
     lines = network.lines[open_road]
     length = shapely.length(lines)
-    hamlets = max(8, count // 22)
+    hamlets = max(8, count // 15)
     which = rng.choice(len(lines), hamlets, p=length / length.sum())
     at = rng.uniform(0.02, 0.98, hamlets) * length[which]
     number = rng.integers(8, 40, hamlets)
     index = np.repeat(np.arange(hamlets), number)
-    along = at[index] + rng.normal(0.0, 130.0, len(index))
-    foot = shapely.get_coordinates(shapely.line_interpolate_point(lines[which[index]], np.clip(along, 0, length[which[index]])))
-    ahead = shapely.get_coordinates(shapely.line_interpolate_point(lines[which[index]], np.clip(along + 20.0, 0, length[which[index]])))
+    along = at[index] + rng.normal(0.0, 220.0, len(index))
+    foot = shapely.get_coordinates(
+        shapely.line_interpolate_point(lines[which[index]], np.clip(along, 0, length[which[index]]))
+    )
+    ahead = shapely.get_coordinates(
+        shapely.line_interpolate_point(lines[which[index]], np.clip(along + 20.0, 0, length[which[index]]))
+    )
     along_xy = ahead - foot
     norm = np.hypot(*along_xy.T)
     foot, along_xy, norm = foot[norm > 1.0], along_xy[norm > 1.0], norm[norm > 1.0]
     along_xy /= norm[:, None]
     across = np.column_stack([-along_xy[:, 1], along_xy[:, 0]]) * rng.choice([-1.0, 1.0], len(foot))[:, None]
-    centre = foot + across * (22.0 + rng.integers(1, 4, len(foot)) * 22.0 + rng.uniform(0.0, 8.0, len(foot)))[:, None]
+    centre = foot + across * (22.0 + rng.integers(1, 6, len(foot)) * 22.0 + rng.uniform(0.0, 8.0, len(foot)))[:, None]
     dx, dy = along_xy * rng.uniform(5.0, 8.5, len(foot))[:, None], across * rng.uniform(4.0, 6.0, len(foot))[:, None]
-    shapes = shapely.polygons(np.stack([centre - dx - dy, centre + dx - dy, centre + dx + dy, centre - dx + dy], axis=1).round(3))
+    shapes: Any = shapely.polygons(
+        np.stack([centre - dx - dy, centre + dx - dy, centre + dx + dy, centre - dx + dy], axis=1).round(3)
+    )
     shapes = shapes[~_hit(shapes, network) & ~shapely.contains_xy(shapely.buffer(cells.ring, 40.0), centre)]
     # Houses of neighbouring hamlets may fall on each other: the first stays.
     pair = shapely.STRtree(shapes).query(shapes, predicate="intersects")
     clash = np.unique(pair[1][pair[1] > pair[0]])
     shapes = np.delete(shapes, clash)
-    return shapes[:count]
+    return np.asarray(shapes[:count], dtype=object)
 
 
 def _hit(shapes: NDArray[np.object_], network: Network) -> NDArray[np.bool_]:
@@ -185,8 +195,13 @@ def _hit(shapes: NDArray[np.object_], network: Network) -> NDArray[np.bool_]:
     lines = np.concatenate([network.lines[wide], network.rails])
     keep_off = np.array([_CONTROL_M.get(g, 3.0) for g in network.grade[wide]])
     distance = np.concatenate([network.width_m[wide] / 2 + keep_off, np.full(len(network.rails), 26.0)])
+    # Piece by piece: the box of a long line holds half the city.
+    xy, owner = shapely.get_coordinates(lines, return_index=True)
+    joined = owner[1:] == owner[:-1]
+    pieces = shapely.linestrings(np.stack([xy[:-1][joined], xy[1:][joined]], axis=1))
+    distance = distance[owner[:-1][joined]]
     tree = shapely.STRtree(shapes)
-    hit = tree.query(lines, predicate="dwithin", distance=distance)
+    hit = tree.query(pieces, predicate="dwithin", distance=distance)
     out = np.zeros(len(shapes), dtype=bool)
     out[hit[1]] = True
     return out
@@ -195,14 +210,21 @@ def _hit(shapes: NDArray[np.object_], network: Network) -> NDArray[np.bool_]:
 def _levels(use: NDArray[np.object_], dense: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
     n = len(use)
     tall = rng.random(n)
-    home = np.where(tall < 0.10 + 0.35 * dense, rng.integers(11, 34, n), np.where(dense < 0.22, rng.integers(1, 4, n), rng.integers(4, 8, n)))
+    home = np.where(
+        tall < 0.10 + 0.35 * dense,
+        rng.integers(11, 34, n),
+        np.where(dense < 0.22, rng.integers(1, 4, n), rng.integers(4, 8, n)),
+    )
     shop = np.where(tall < 0.15 + 0.35 * dense, rng.integers(9, 32, n), rng.integers(2, 7, n))
     hall = np.where(tall < 0.8, 2, rng.integers(2, 5, n))
     public = rng.integers(3, 8, n)
     low = rng.integers(1, 3, n)
-    return np.select([use == "residential", use == "commercial", use == "industrial", use == "farmland"], [home, shop, hall, low], public).astype(
-        np.int64
+    levels = np.select(
+        [use == "residential", use == "commercial", use == "industrial", use == "farmland"],
+        [home, shop, hall, low],
+        public,
     )
+    return np.asarray(levels, dtype=np.int64)
 
 
 def building_layer(buildings: Buildings, locator: Locator, *, seed: int) -> gpd.GeoDataFrame:

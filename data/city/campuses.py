@@ -26,7 +26,12 @@ def choose_campuses(cells: Cells, division: Division, *, seed: int) -> tuple[Cam
     """Pick grounds where people live, apart from each other, and mark their use."""
     rng = rng_for(seed, "campuses")
     use = division.use.copy()
-    fit = np.isin(use, ("residential", "public")) & (cells.area_m2 > 9_000.0) & (cells.area_m2 < 90_000.0) & (cells.kind == "block")
+    fit = (
+        np.isin(use, ("residential", "public"))
+        & (cells.area_m2 > 9_000.0)
+        & (cells.area_m2 < 90_000.0)
+        & (cells.kind == "block")
+    )
     index = np.flatnonzero(fit)
     weight = (division.population[index] + 60.0) * cells.density[index] ** 0.3
     order = index[np.argsort(-(np.log(weight) + rng.gumbel(size=len(index))), kind="stable")]

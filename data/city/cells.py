@@ -1,5 +1,6 @@
 """The cells of the city: what lies between streets, banks and county borders, without gap or overlap."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +90,10 @@ def merged(polygons: NDArray[np.object_], group: Ints) -> NDArray[np.object_]:
     """One geometry a group (0…n−1) of polygons that share edges exactly."""
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(int(group.max()) + 2))
-    return np.array([shapely.coverage_union_all(polygons[order[i:j]]) for i, j in zip(starts[:-1], starts[1:], strict=True)], dtype=object)
+    return np.array(
+        [shapely.coverage_union_all(polygons[order[i:j]]) for i, j in itertools.pairwise(starts)],
+        dtype=object,
+    )
 
 
 def _absorb(polygons: NDArray[np.object_], label: NDArray[np.object_], small_m2: float) -> NDArray[np.object_]:
@@ -172,7 +176,13 @@ def draw_cells(
     lines.extend(_water_lines(banks, 1300.0))
     borders = shapely.intersection(shapely.union_all(shapely.boundary(outlines.polygons)), around)
     surfaces = [t.polygon for t in river.tributaries]
-    edges = [borders, river.left, river.right, *(shapely.boundary(i[2]) for i in river.islands), *(shapely.boundary(s) for s in surfaces)]
+    edges = [
+        borders,
+        river.left,
+        river.right,
+        *(shapely.boundary(i[2]) for i in river.islands),
+        *(shapely.boundary(s) for s in surfaces),
+    ]
     lines.extend(shapely.get_parts(shapely.intersection(np.array(edges, dtype=object), around)).tolist())
     lines.extend(lanes.tolist())
     network = shapely.union_all(np.array(lines, dtype=object), grid_size=0.01)
@@ -183,12 +193,14 @@ def draw_cells(
     inside = shapely.get_coordinates(shapely.point_on_surface(faces))
     county = outlines.county_of(inside[:, 0], inside[:, 1])
     _, index = np.unique(county.astype(str), return_inverse=True)
-    sliver = np.bincount(index, weights=shapely.area(faces))[index] < 1e6  # a county that the ring only brushes stays outside
+    sliver = (
+        np.bincount(index, weights=shapely.area(faces))[index] < 1e6
+    )  # a county that the ring only brushes stays outside
     faces, inside, county = faces[~sliver], inside[~sliver], county[~sliver]
     kind = np.full(len(faces), "block", dtype=object)
     shapes = [_leaf_shapes(bank, leaves) for bank, (leaves, _) in zip(banks, parts, strict=True)]
     tree = shapely.STRtree(np.concatenate(shapes))
-    points = shapely.points(inside)
+    points: Any = shapely.points(inside)
     leaf = np.full(len(points), -1)
     hit = tree.query(points, predicate="within")
     leaf[hit[0]] = hit[1]
@@ -197,8 +209,12 @@ def draw_cells(
     steep = np.concatenate([p[0].is_steep for p in parts])[leaf]
     shift = int(parts[0][0].quarter.max()) + 1
     quarter = np.concatenate([parts[0][0].quarter, parts[1][0].quarter + shift])[leaf]
-    along = np.concatenate([0.5 * (p[0].u0 + p[0].u1) * (b.end_m - b.start_m) for b, p in zip(banks, parts, strict=True)])[leaf]
-    away = np.concatenate([0.5 * (p[0].v0 + p[0].v1) * DEPTH_M[b.side] for b, p in zip(banks, parts, strict=True)])[leaf]
+    along = np.concatenate(
+        [0.5 * (p[0].u0 + p[0].u1) * (b.end_m - b.start_m) for b, p in zip(banks, parts, strict=True)]
+    )[leaf]
+    away = np.concatenate([0.5 * (p[0].v0 + p[0].v1) * DEPTH_M[b.side] for b, p in zip(banks, parts, strict=True)])[
+        leaf
+    ]
     bank_side = np.where(county == RIGHT_COUNTY, "R", "L").astype(object)
     kind[front] = "front"
     kind[steep] = "green"
@@ -212,7 +228,9 @@ def draw_cells(
     kind[band] = "river"
     for surface in surfaces:
         kind[shapely.contains_xy(surface, inside)] = "brook"
-    label = np.array([f"{c}|{'w' if k in ('river', 'brook') else k}" for c, k in zip(county, kind, strict=True)], dtype=object)
+    label = np.array(
+        [f"{c}|{'w' if k in ('river', 'brook') else k}" for c, k in zip(county, kind, strict=True)], dtype=object
+    )
     before = shapely.STRtree(faces)
     polygons = _absorb(faces, label, 350.0)
     inside = shapely.get_coordinates(shapely.point_on_surface(polygons))
@@ -237,7 +255,12 @@ def _water_quarters(kind: NDArray[np.object_], quarter: Ints, county: NDArray[np
         best: dict[int, tuple[float, int]] = {}
         for a, b, shared in zip(links.a.tolist(), links.b.tolist(), links.shared_m.tolist(), strict=True):
             for wet, dry in ((a, b), (b, a)):
-                if open_[wet] and not open_[dry] and county[wet] == county[dry] and shared > best.get(wet, (0.0, -1))[0]:
+                if (
+                    open_[wet]
+                    and not open_[dry]
+                    and county[wet] == county[dry]
+                    and shared > best.get(wet, (0.0, -1))[0]
+                ):
                     best[wet] = (shared, dry)
         if not best:
             break
@@ -259,7 +282,11 @@ def island_streets(river: River, rng: np.random.Generator) -> NDArray[np.object_
         long_edge, short_edge = short_edge, long_edge
     out = []
     for at in (0.36, 0.66):
-        out.append(shapely.LineString([origin + short_edge * at - long_edge * 0.1, origin + short_edge * at + long_edge * 1.1]))
+        out.append(
+            shapely.LineString([origin + short_edge * at - long_edge * 0.1, origin + short_edge * at + long_edge * 1.1])
+        )
     for at in np.linspace(0.06, 0.94, 14) + rng.uniform(-0.015, 0.015, 14):
-        out.append(shapely.LineString([origin + long_edge * at - short_edge * 0.1, origin + long_edge * at + short_edge * 1.1]))
+        out.append(
+            shapely.LineString([origin + long_edge * at - short_edge * 0.1, origin + long_edge * at + short_edge * 1.1])
+        )
     return np.asarray(shapely.get_parts(shapely.intersection(np.array(out, dtype=object), island)), dtype=object)

@@ -1,5 +1,7 @@
 """Dividing cells into balanced, connected parts: streets, communities, zones and grids come from here."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
@@ -57,7 +59,7 @@ def connect(labels: Ints, within: Ints, links: Adjacency, area: Floats) -> Ints:
         owner = np.zeros(len(size), dtype=np.int64)
         owner[piece] = labels
         largest = np.full(int(labels.max()) + 1, -1)
-        for p in np.argsort(size, kind="stable"):
+        for p in np.argsort(size, kind="stable").tolist():
             largest[owner[p]] = p
         stray = largest[owner] != np.arange(len(size))
         if not stray.any():
@@ -65,26 +67,28 @@ def connect(labels: Ints, within: Ints, links: Adjacency, area: Floats) -> Ints:
         best: dict[int, tuple[float, int]] = {}
         border = (labels[links.a] != labels[links.b]) & (within[links.a] == within[links.b])
         shared: dict[tuple[int, int], float] = {}
-        for a, b, length in zip(links.a[border].tolist(), links.b[border].tolist(), links.shared_m[border].tolist(), strict=True):
+        for a, b, length in zip(
+            links.a[border].tolist(), links.b[border].tolist(), links.shared_m[border].tolist(), strict=True
+        ):
             for mine, other in ((a, b), (b, a)):
                 if stray[piece[mine]]:
                     key = (int(piece[mine]), int(labels[other]))
                     shared[key] = shared.get(key, 0.0) + length
-        for (p, label), length in shared.items():
-            if length > best.get(p, (0.0, -1))[0]:
-                best[p] = (length, label)
+        for (loose, label), length in shared.items():
+            if length > best.get(loose, (0.0, -1))[0]:
+                best[loose] = (length, label)
         if not best:
             break
         target = np.full(len(size), -1)
-        for p, (_, label) in best.items():
-            target[p] = label
+        for loose, (_, label) in best.items():
+            target[loose] = label
         move = target[piece] >= 0
         labels[move] = target[piece][move]
     return labels
 
 
 def divide(
-    unit: Ints, within: Ints, parts: Ints, weight: Floats, x: Floats, y: Floats, area: Floats, links: Adjacency
+    unit: Ints, within: Ints, parts: Ints, weight: NDArray[Any], x: Floats, y: Floats, area: Floats, links: Adjacency
 ) -> Ints:  # fmt: skip
     """Divide the cells of each ``within`` (0…n−1) into ``parts[within]`` connected parts made of whole units where possible.
 

@@ -13,7 +13,10 @@ from data.city.plan import Plan
 
 __all__ = ["event_layers"]
 
-_KINDS = {"city_management": ("占道经营", "乱倒垃圾", "井盖破损", "违章停车", "绿化损坏"), "safety_hazard": ("消防通道堵塞", "线路老化", "燃气隐患", "边坡隐患")}
+_KINDS = {
+    "city_management": ("占道经营", "乱倒垃圾", "井盖破损", "违章停车", "绿化损坏"),
+    "safety_hazard": ("消防通道堵塞", "线路老化", "燃气隐患", "边坡隐患"),
+}
 _YEAR = {"city_management": 50_000, "safety_hazard": 24_000, "small_dispute": 25_000}
 
 
@@ -34,8 +37,13 @@ def _events(plan: Plan) -> gpd.GeoDataFrame:
     category = np.where(hazard, "safety_hazard", "city_management").astype(object)
     start = datetime(2018, 1, 1, tzinfo=UTC)
     reported = [start + timedelta(minutes=int(m)) for m in np.sort(rng.integers(0, 525_000, n))]
-    state = rng.choice(np.array(["closed", "in_progress", "open", "rejected"], dtype=object), n, p=[0.9, 0.04, 0.04, 0.02])
-    closed = [r + timedelta(hours=float(h)) if s == "closed" else None for r, h, s in zip(reported, rng.exponential(30.0, n) + 1.0, state, strict=True)]
+    state = rng.choice(
+        np.array(["closed", "in_progress", "open", "rejected"], dtype=object), n, p=[0.9, 0.04, 0.04, 0.02]
+    )
+    closed = [
+        r + timedelta(hours=float(h)) if s == "closed" else None
+        for r, h, s in zip(reported, rng.exponential(30.0, n) + 1.0, state, strict=True)
+    ]
     return register("grid_event", shapely.points(xy), {
         "admin_code": plan.division.cell_admin_code[cell], "event_no": [f"SJ2018{k + 1:06d}" for k in range(n)], "category": category,
         "subcategory": [_KINDS[c][int(k) % len(_KINDS[c])] for c, k in zip(category, rng.integers(0, 60, n), strict=True)],

@@ -1,7 +1,7 @@
 """What every register of the reference city shares: identifiers, common attributes and the step from metres to degrees."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from gis.crs import transformer
 
-__all__ = ["PLAN_SRID", "SOURCE_ORG", "STORE_SRID", "line_with_m", "register", "rng_for", "to_degrees", "to_metres", "uuids"]
+__all__ = [
+    "PLAN_SRID",
+    "SOURCE_ORG",
+    "STORE_SRID",
+    "line_with_m",
+    "register",
+    "rng_for",
+    "to_degrees",
+    "to_metres",
+    "uuids",
+]
 
 #: The plane the city is drawn in: CGCS2000 / 3-degree Gauss-Kruger CM 111E, metres, x east, y north.
 PLAN_SRID = 4546
@@ -75,7 +85,7 @@ def to_metres(geometry: Any) -> Any:
 
 def register(
     layer: str,
-    geometry: Sequence[Any] | NDArray[np.object_] | None,
+    geometry: Any,
     fields: Mapping[str, Any],
     *,
     seed: int,
@@ -91,7 +101,7 @@ def register(
     ----------
     layer : str
         Name of the layer as in the catalogue.
-    geometry : array of shapely geometries, EPSG:4546, or None
+    geometry : sequence of shapely geometries, EPSG:4546, or None
         None for a layer without a place of its own.
     fields : mapping
         Columns; a scalar is repeated. ``name_zh``, ``name_en``, ``admin_code`` belong here too.
@@ -129,4 +139,6 @@ def register(
     for name, values in (extra_geometry or {}).items():
         frame[name] = gpd.GeoSeries(to_degrees(np.asarray(values, dtype=object)), crs=STORE_SRID)
     geoms = np.full(count, None, dtype=object) if geometry is None else to_degrees(np.asarray(geometry, dtype=object))
-    return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries(geoms, crs=STORE_SRID, name="geom"), crs=STORE_SRID).rename_geometry("geom")
+    return gpd.GeoDataFrame(
+        frame, geometry=gpd.GeoSeries(geoms, crs=STORE_SRID, name="geom"), crs=STORE_SRID
+    ).rename_geometry("geom")

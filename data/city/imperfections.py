@@ -34,7 +34,9 @@ def spoil_cameras(plan: Plan, frame: gpd.GeoDataFrame, sites: CameraSites, place
     rng, n = rng_for(plan.seed, "camera faults"), len(frame)
     ids = frame["id"].to_numpy(dtype=object)
     free = np.flatnonzero(~np.isin(sites.group, ("ring",)))
-    chosen = {name: np.sort(rng.choice(free, max(3, round(share * n)), replace=False)) for name, share in _SHARES.items()}
+    chosen = {
+        name: np.sort(rng.choice(free, max(3, round(share * n)), replace=False)) for name, share in _SHARES.items()
+    }
     chosen["camera_status_unknown"] = np.setdiff1d(chosen["camera_status_unknown"], chosen["camera_offline"])
     chosen["camera_declared_gcj02"] = np.setdiff1d(chosen["camera_declared_gcj02"], chosen["camera_mislabelled_gcj02"])
     column = {c: frame.columns.get_loc(c) for c in frame.columns}
@@ -87,7 +89,9 @@ def spoil_grid(plan: Plan, cells: Cells, frame: gpd.GeoDataFrame) -> Answers:
     grown = shapely.buffer(cells.polygons[pick[2:4]], 5.0, join_style="mitre")
     for k, shape in zip(pick[:4], [*shrunk, *grown], strict=True):
         parts = shapely.get_parts(shape)
-        geometry[k] = to_degrees(np.array([shapely.multipolygons([parts[shapely.area(parts).argmax()]])], dtype=object))[0]
+        geometry[k] = to_degrees(
+            np.array([shapely.multipolygons([parts[shapely.area(parts).argmax()]])], dtype=object)
+        )[0]
     frame.geometry = gpd.GeoSeries(geometry, index=frame.index, crs=frame.crs)
     codes = plan.division.community_code
     column = frame.columns.get_loc("grid_code")
@@ -95,7 +99,11 @@ def spoil_grid(plan: Plan, cells: Cells, frame: gpd.GeoDataFrame) -> Answers:
         other = codes[(int(plan.division.community[k]) + 7) % len(codes)]
         frame.iloc[k, column] = f"{other}{990 + number:03d}"
     ids = frame["id"].to_numpy(dtype=object)
-    return {"grid_gap": ids[pick[:2]].tolist(), "grid_overlap": ids[pick[2:4]].tolist(), "grid_wrong_prefix": ids[pick[4:]].tolist()}
+    return {
+        "grid_gap": ids[pick[:2]].tolist(),
+        "grid_overlap": ids[pick[2:4]].tolist(),
+        "grid_wrong_prefix": ids[pick[4:]].tolist(),
+    }
 
 
 def spoil_buildings(plan: Plan, frame: gpd.GeoDataFrame) -> Answers:
@@ -105,19 +113,34 @@ def spoil_buildings(plan: Plan, frame: gpd.GeoDataFrame) -> Answers:
     pick = rng.choice(small, 4, replace=False)
     rail = plan.network.rails[0]
     at = float(shapely.line_locate_point(rail, shapely.Point(545500.0, 3414500.0)))
-    national = np.flatnonzero((plan.network.grade == "provincial") & ~plan.network.bridge & (shapely.length(plan.network.lines) > 9000.0))
-    spots = [(rail, at, 16.0), (rail, at + 300.0, 16.5), (plan.network.lines[national[0]], 4000.0, 16.0), (plan.network.lines[national[1]], 4500.0, 16.0)]
+    national = np.flatnonzero(
+        (plan.network.grade == "provincial") & ~plan.network.bridge & (shapely.length(plan.network.lines) > 9000.0)
+    )
+    spots = [
+        (rail, at, 16.0),
+        (rail, at + 300.0, 16.5),
+        (plan.network.lines[national[0]], 4000.0, 16.0),
+        (plan.network.lines[national[1]], 4500.0, 16.0),
+    ]
     geometry = frame.geometry.to_numpy(dtype=object).copy()
     for k, (line, where, away) in zip(pick, spots, strict=True):
         p, q = shapely.get_coordinates(shapely.line_interpolate_point(line, [where, where + 4.0]))
         d = (q - p) / np.hypot(*(q - p))
         n = np.array([-d[1], d[0]])
         centre = p + n * away
-        ring = np.array([centre - d * 5 - n * 3, centre + d * 5 - n * 3, centre + d * 5 + n * 3, centre - d * 5 + n * 3])
-        geometry[k] = to_degrees(np.array([shapely.multipolygons([shapely.polygons(ring)])], dtype=object))[0]
+        ring = np.array(
+            [centre - d * 5 - n * 3, centre + d * 5 - n * 3, centre + d * 5 + n * 3, centre - d * 5 + n * 3]
+        )
+        geometry[k] = to_degrees(np.array([shapely.multipolygons([shapely.Polygon(ring)])], dtype=object))[0]
     frame.geometry = gpd.GeoSeries(geometry, index=frame.index, crs=frame.crs)
     frame.iloc[pick, frame.columns.get_loc("admin_code")] = plan.locator.of_geometry(
-        np.array([shapely.Point(*shapely.get_coordinates(shapely.line_interpolate_point(line, where))[0]) for line, where, _ in spots], dtype=object)
+        np.array(
+            [
+                shapely.Point(*shapely.get_coordinates(shapely.line_interpolate_point(line, where))[0])
+                for line, where, _ in spots
+            ],
+            dtype=object,
+        )
     )
     ids = frame["id"].to_numpy(dtype=object)
     return {"building_near_railway": ids[pick[:2]].tolist(), "building_near_highway": ids[pick[2:]].tolist()}

@@ -67,19 +67,21 @@ def layout_layer(
     chosen = chosen[np.lexsort([rank[chosen], grid_of[chosen]])]
     ids = uuids(seed, "layout_unit", 1 + ZONES + GRIDS + len(chosen))
     zone_code = [f"Z{z + 1:02d}" for z in range(ZONES)]
-    number = {z: 0 for z in range(ZONES)}
+    number = dict.fromkeys(range(ZONES), 0)
     grid_code = []
     for z in layout.zone_of_grid.tolist():
         number[z] += 1
         grid_code.append(f"{zone_code[z]}-G{number[z]:02d}")
-    within = {g: 0 for g in range(GRIDS)}
+    within = dict.fromkeys(range(GRIDS), 0)
     point_code = []
     for g in grid_of[chosen].tolist():
         within[g] += 1
         point_code.append(f"{grid_code[g]}-P{within[g]:02d}")
     geometry = np.concatenate([[cells.ring], merged(cells.polygons, layout.zone), merged(cells.polygons, layout.grid),
                                shapely.points(point_xy[chosen])])  # fmt: skip
-    parent = np.concatenate([[None], np.repeat(ids[0], ZONES), ids[1 + layout.zone_of_grid], ids[1 + ZONES + grid_of[chosen]]])
+    parent = np.concatenate(
+        [[None], np.repeat(ids[0], ZONES), ids[1 + layout.zone_of_grid], ids[1 + ZONES + grid_of[chosen]]]
+    )
     zone_weight = np.bincount(layout.zone_of_grid, weights=layout.grid_weight, minlength=ZONES)
     code = ["R1", *zone_code, *grid_code, *point_code]
     quota = np.bincount(grid_of[chosen], minlength=GRIDS)

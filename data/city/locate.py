@@ -41,7 +41,9 @@ class Locator:
     def grid_code(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.object_]:
         """Fifteen digits of the unit cell, None outside the ring."""
         cell = self.cell_of(x, y)
-        return np.where(cell >= 0, self._grid_codes[np.maximum(cell, 0)], None)
+        codes = self._grid_codes[np.maximum(cell, 0)].copy()
+        codes[cell < 0] = None
+        return codes
 
     def of_geometry(self, geometry: NDArray[np.object_]) -> NDArray[np.object_]:
         """Administrative code at the middle of each geometry."""

@@ -25,12 +25,15 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 
 
-def place_names(count: int, rng: np.random.Generator, *, suffix: str, suffix_en: str, plain: bool = False) -> tuple[list[str], list[str]]:
+def place_names(
+    count: int, rng: np.random.Generator, *, suffix: str, suffix_en: str, plain: bool = False
+) -> tuple[list[str], list[str]]:
     """``count`` different names such as 桃花坪社区 with their transcription."""
-    if plain:
-        stems = [(zh, en) for zh, en in STEMS]
-    else:
-        stems = [(zh + e, en + x) for zh, en in STEMS for e, x in _ENDINGS if not zh.endswith(e)]
+    stems = (
+        [(zh, en) for zh, en in STEMS]
+        if plain
+        else [(zh + e, en + x) for zh, en in STEMS for e, x in _ENDINGS if not zh.endswith(e)]
+    )
     order = rng.permutation(len(stems))
     zh, en = [], []
     for n in range(count):
@@ -42,7 +45,9 @@ def place_names(count: int, rng: np.random.Generator, *, suffix: str, suffix_en:
     return zh, en
 
 
-def pairs(options: tuple[tuple[str, str], ...], count: int, rng: np.random.Generator) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+def pairs(
+    options: tuple[tuple[str, str], ...], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     """Draw ``count`` pairs of texts with replacement, as two arrays."""
     pick = rng.integers(0, len(options), count)
     table = np.array(options, dtype=object)

@@ -24,13 +24,21 @@ class Field:
         return np.asarray(values * 1.3, dtype=np.float64)
 
 
-def smooth(x: NDArray[np.float64], y: NDArray[np.float64], *, wavelength_m: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def smooth(
+    x: NDArray[np.float64], y: NDArray[np.float64], *, wavelength_m: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """Values of a new `Field` at points."""
     return Field(wavelength_m, rng)(x, y)
 
 
 def fractal(
-    x: NDArray[np.float64], y: NDArray[np.float64], *, wavelength_m: float, octaves: int, rng: np.random.Generator, ridged: bool = False
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    *,
+    wavelength_m: float,
+    octaves: int,
+    rng: np.random.Generator,
+    ridged: bool = False,
 ) -> NDArray[np.float64]:
     """Sum of octaves, each of half the wavelength and half the height; ``ridged`` gives 0…1 with crests, else about −1…1."""
     total = np.zeros(np.shape(x))

@@ -81,11 +81,18 @@ def draw_outfalls(plan: Plan) -> OutfallSites:
         width = float(shapely.distance(shapely.Point(p), shapely.boundary(t.polygon)))
         xy[k], inland[k] = p + out * (width + rng.uniform(0.5, 2.0)), out
         water[k], chainage[k], sides[k] = t.name_zh, where, "L" if left else "R"
-    wrong = rng.choice(np.setdiff1d(np.arange(main), np.concatenate([inside, far])), 5, replace=False)  # planted: the other side noted
+    wrong = rng.choice(
+        np.setdiff1d(np.arange(main), np.concatenate([inside, far])), 5, replace=False
+    )  # planted: the other side noted
     rest = np.setdiff1d(np.arange(OUTFALLS), inside)
     unapproved = np.sort(rng.choice(rest, 6, replace=False))
-    faults = {"outfall_in_source_zone": inside.tolist(), "outfall_far_from_bank": far.tolist(), "outfall_wrong_bank": wrong.tolist(),
-              "outfall_unapproved": unapproved.tolist(), "outfall_zone_misses_target": np.flatnonzero(water == "柏临河").tolist()}  # fmt: skip
+    faults = {
+        "outfall_in_source_zone": inside.tolist(),
+        "outfall_far_from_bank": far.tolist(),
+        "outfall_wrong_bank": wrong.tolist(),
+        "outfall_unapproved": unapproved.tolist(),
+        "outfall_zone_misses_target": np.flatnonzero(water == "柏临河").tolist(),
+    }
     return OutfallSites(xy, inland, chainage, sides, water, faults)
 
 
@@ -107,31 +114,58 @@ def outfall_layers(plan: Plan, sites: OutfallSites) -> tuple[dict[str, gpd.GeoDa
     code = [f"YC-{k + 1:04d}" for k in range(n)]
     state = rng.choice([1, 0, -1], n, p=[0.55, 0.33, 0.12])
     main = sites.water == "长江"
-    outfall = register("outfall", points, {
-        "name_zh": [f"{w}{k[4]}{i + 1:03d}" for i, (w, k) in enumerate(zip(sites.water, kinds, strict=True))],
-        "name_en": [f"{k[5].capitalize()} {i + 1:03d}" for i, k in enumerate(kinds)],
-        "admin_code": plan.locator.admin_code(sites.xy[:, 0], sites.xy[:, 1]),
-        "code_national": [f"4205-PWK-{k + 1:05d}" for k in range(n)], "code_local": code, "cat1": [k[0] for k in kinds],
-        "cat2": [k[1] for k in kinds], "cat3": [k[2] for k in kinds], "receiving_water": sites.water,
-        "chainage_m": np.round(sites.chainage_m, 1), "bank_side": side,
-        "entry_mode": rng.choice(["open_channel", "pipe", "pump", "culvert", "box_culvert"], n, p=[0.12, 0.48, 0.08, 0.18, 0.14]).astype(object),
-        "discharge_mode": np.where(rng.random(n) < 0.6, "continuous", "intermittent").astype(object),
-        "wfz1": np.where(main, "长江宜昌开发利用区", sites.water + "开发利用区"), "wfz2": None, "wq_target": np.where(main, "II", "III").astype(object),
-        "approval_kind": approval,
-        "workflow_stage": rng.choice(["surveyed", "monitored", "traced", "remediating", "closed", "supervised"], n).astype(object),
-        "remediation": rng.choice(np.array(["ban", "merge", "standardise", None], dtype=object), n), "discharge_state": state,
-        "inspect_due": due, "built_date": [date(2001, 1, 1) + timedelta(days=int(d)) for d in rng.integers(0, 5800, n)],
-        "responsible_org": [f"合成排污单位{k + 1:03d}号" for k in range(n)],
-        "permit_no": [f"91420500SYN{k + 1:06d}P" if a != "none" else None for k, a in enumerate(approval)]},
-        seed=seed, classification="internal", positional_acc_m=2.0)  # fmt: skip
+    outfall = register(
+        "outfall",
+        points,
+        {
+            "name_zh": [f"{w}{k[4]}{i + 1:03d}" for i, (w, k) in enumerate(zip(sites.water, kinds, strict=True))],
+            "name_en": [f"{k[5].capitalize()} {i + 1:03d}" for i, k in enumerate(kinds)],
+            "admin_code": plan.locator.admin_code(sites.xy[:, 0], sites.xy[:, 1]),
+            "code_national": [f"4205-PWK-{k + 1:05d}" for k in range(n)],
+            "code_local": code,
+            "cat1": [k[0] for k in kinds],
+            "cat2": [k[1] for k in kinds],
+            "cat3": [k[2] for k in kinds],
+            "receiving_water": sites.water,
+            "chainage_m": np.round(sites.chainage_m, 1),
+            "bank_side": side,
+            "entry_mode": rng.choice(
+                ["open_channel", "pipe", "pump", "culvert", "box_culvert"], n, p=[0.12, 0.48, 0.08, 0.18, 0.14]
+            ).astype(object),
+            "discharge_mode": np.where(rng.random(n) < 0.6, "continuous", "intermittent").astype(object),
+            "wfz1": np.where(main, "长江宜昌开发利用区", sites.water + "开发利用区"),
+            "wfz2": None,
+            "wq_target": np.where(main, "II", "III").astype(object),
+            "approval_kind": approval,
+            "workflow_stage": rng.choice(
+                ["surveyed", "monitored", "traced", "remediating", "closed", "supervised"], n
+            ).astype(object),
+            "remediation": rng.choice(np.array(["ban", "merge", "standardise", None], dtype=object), n),
+            "discharge_state": state,
+            "inspect_due": due,
+            "built_date": [date(2001, 1, 1) + timedelta(days=int(d)) for d in rng.integers(0, 5800, n)],
+            "responsible_org": [f"合成排污单位{k + 1:03d}号" for k in range(n)],
+            "permit_no": [f"91420500SYN{k + 1:06d}P" if a != "none" else None for k, a in enumerate(approval)],
+        },
+        seed=seed,
+        classification="internal",
+        positional_acc_m=2.0,
+    )
     ids = outfall["id"].to_numpy(dtype=object)
     answers = {name: ids[index].tolist() for name, index in sites.faults.items()}
-    return {"outfall": outfall, "outfall_sample": _samples(plan, ids), "outfall_inspection": _inspections(plan, ids)}, answers
+    return {
+        "outfall": outfall,
+        "outfall_sample": _samples(plan, ids),
+        "outfall_inspection": _inspections(plan, ids),
+    }, answers
 
 
 _POLLUTANTS: tuple[tuple[str, str, float, float], ...] = (
-    ("nh3_n", "mg/L", 5.0, 0.45), ("tp", "mg/L", 0.5, 0.45), ("cod", "mg/L", 50.0, 0.5), ("ph", "", 9.0, 0.06),
-)  # fmt: skip
+    ("nh3_n", "mg/L", 5.0, 0.45),
+    ("tp", "mg/L", 0.5, 0.45),
+    ("cod", "mg/L", 50.0, 0.5),
+    ("ph", "", 9.0, 0.06),
+)
 
 
 def _samples(plan: Plan, ids: NDArray[np.object_]) -> gpd.GeoDataFrame:
@@ -142,25 +176,66 @@ def _samples(plan: Plan, ids: NDArray[np.object_]) -> gpd.GeoDataFrame:
     limit = np.array([p[2] for p in _POLLUTANTS])[kind]
     value = np.where(kind == 3, rng.normal(7.4, 0.4, n), limit * np.exp(rng.normal(-1.0, 0.55, n)))
     month = np.repeat(np.arange(6), len(ids) * len(_POLLUTANTS))
-    when = [datetime(2018, 7 + int(m), int(d), int(h), tzinfo=UTC) for m, d, h in zip(month, rng.integers(1, 28, n), rng.integers(1, 9, n), strict=True)]
-    return register("outfall_sample", None, {
-        "outfall_id": outfall, "pollutant": np.array([p[0] for p in _POLLUTANTS], dtype=object)[kind], "value": np.round(value, 3),
-        "unit": np.array([p[1] for p in _POLLUTANTS], dtype=object)[kind], "limit_value": limit, "sampled_at": when},
-        seed=plan.seed, classification="internal", positional_acc_m=None)  # fmt: skip
+    when = [
+        datetime(2018, 7 + int(m), int(d), int(h), tzinfo=UTC)
+        for m, d, h in zip(month, rng.integers(1, 28, n), rng.integers(1, 9, n), strict=True)
+    ]
+    return register(
+        "outfall_sample",
+        None,
+        {
+            "outfall_id": outfall,
+            "pollutant": np.array([p[0] for p in _POLLUTANTS], dtype=object)[kind],
+            "value": np.round(value, 3),
+            "unit": np.array([p[1] for p in _POLLUTANTS], dtype=object)[kind],
+            "limit_value": limit,
+            "sampled_at": when,
+        },
+        seed=plan.seed,
+        classification="internal",
+        positional_acc_m=None,
+    )
 
 
 def _inspections(plan: Plan, ids: NDArray[np.object_]) -> gpd.GeoDataFrame:
     rng = rng_for(plan.seed, "inspections")
     n = len(ids) * 4
     outfall = np.tile(ids, 4)
-    when = [datetime(2018, 3 * (k // len(ids)) + 1 + int(m), int(d), int(h), int(minute), tzinfo=UTC) for k, (m, d, h, minute) in enumerate(
-        zip(rng.integers(0, 3, n), rng.integers(1, 28, n), rng.integers(1, 9, n), rng.integers(0, 60, n), strict=True))]  # fmt: skip
+    when = [
+        datetime(2018, 3 * (k // len(ids)) + 1 + int(m), int(d), int(h), int(minute), tzinfo=UTC)
+        for k, (m, d, h, minute) in enumerate(
+            zip(
+                rng.integers(0, 3, n),
+                rng.integers(1, 28, n),
+                rng.integers(1, 9, n),
+                rng.integers(0, 60, n),
+                strict=True,
+            )
+        )
+    ]
     discharging = rng.choice([1, 0, -1], n, p=[0.5, 0.4, 0.1])
     flowing = discharging == 1
-    return register("outfall_inspection", None, {
-        "outfall_id": outfall, "inspected_at": when, "discharging": discharging,
-        "colour": np.where(flowing, rng.choice(["无色", "微黄", "灰"], n), None), "turbidity": np.where(flowing, rng.choice(
-            ["clear", "slight", "turbid"], n, p=[0.6, 0.3, 0.1]), "unknown").astype(object),
-        "odour": np.where(flowing, rng.choice(["none", "slight", "strong"], n, p=[0.75, 0.2, 0.05]), "unknown").astype(object), "note": None,
-        "photos": None, "client_ref": [f"syn-{plan.seed}-{k + 1:05d}" for k in range(n)]},
-        seed=plan.seed, classification="internal", positional_acc_m=None)  # fmt: skip
+    return register(
+        "outfall_inspection",
+        None,
+        {
+            "outfall_id": outfall,
+            "inspected_at": when,
+            "discharging": discharging,
+            "colour": [
+                str(c) if f else None for f, c in zip(flowing, rng.choice(["无色", "微黄", "灰"], n), strict=True)
+            ],
+            "turbidity": np.where(
+                flowing, rng.choice(["clear", "slight", "turbid"], n, p=[0.6, 0.3, 0.1]), "unknown"
+            ).astype(object),
+            "odour": np.where(
+                flowing, rng.choice(["none", "slight", "strong"], n, p=[0.75, 0.2, 0.05]), "unknown"
+            ).astype(object),
+            "note": None,
+            "photos": None,
+            "client_ref": [f"syn-{plan.seed}-{k + 1:05d}" for k in range(n)],
+        },
+        seed=plan.seed,
+        classification="internal",
+        positional_acc_m=None,
+    )

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module, resources
 from typing import Any
 
@@ -40,13 +41,18 @@ class Outlines:
     codes: tuple[str, ...]
     polygons: NDArray[np.object_]
 
+    @cached_property
+    def city(self) -> Any:
+        """All counties as one polygon."""
+        return shapely.union_all(self.polygons, grid_size=0.001)
+
     def polygon(self, code: str) -> Any:
         """The outline of one county."""
         return self.polygons[self.codes.index(code)]
 
     def county_of(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.object_]:
         """Six-digit code of the county each point lies in, the nearest one for a point outside all."""
-        points = shapely.points(x, y)
+        points: Any = shapely.points(x, y)
         tree = shapely.STRtree(self.polygons)
         found = np.full(len(points), -1)
         shapely.prepare(self.polygons)
@@ -55,7 +61,8 @@ class Outlines:
         outside = found < 0
         if outside.any():
             found[outside] = tree.nearest(points[outside])
-        return np.array(self.codes, dtype=object)[found]
+        names: NDArray[np.object_] = np.array(self.codes, dtype=object)[found]
+        return names
 
 
 def _shift(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -75,23 +75,50 @@ def draw_places(plan: Plan) -> Places:
     rng, cells = rng_for(plan.seed, "places"), plan.cells
     school = plan.campuses.school_cell
     n = len(school)
-    kind = rng.permutation(np.repeat(np.array(["kindergarten", "primary", "secondary", "special", "college"], dtype=object), (22, 34, 24, 1, 4)))
+    kind = rng.permutation(
+        np.repeat(
+            np.array(["kindergarten", "primary", "secondary", "special", "college"], dtype=object), (22, 34, 24, 1, 4)
+        )
+    )
     count = np.where(np.isin(kind, ("secondary", "college")), 2, 1 + (rng.random(n) < 0.3))
     gates = [_gates(plan, int(c), int(k), rng) for c, k in zip(school, count, strict=True)]
     shops = np.isin(plan.use, ("commercial", "residential", "public"))
-    food = drawn(np.where(shops, cells.density**1.6 * np.where(plan.use == "commercial", 5.0, 1.0), 0.0), RESTAURANTS, rng, repeat=True)
+    food = drawn(
+        np.where(shops, cells.density**1.6 * np.where(plan.use == "commercial", 5.0, 1.0), 0.0),
+        RESTAURANTS,
+        rng,
+        repeat=True,
+    )
     hospital = plan.campuses.hospital_cell
     clinic = drawn(np.where(shops, plan.division.population + 5.0, 0.0), MEDICAL - len(hospital), rng)
     medical = np.vstack([in_cells(plan, hospital, rng), in_cells(plan, clinic, rng)])
-    homes = np.where((plan.use == "residential") & (cells.area_m2 > 8000.0) & (cells.density > 0.25), plan.division.households + 1.0, 0.0)
+    homes = np.where(
+        (plan.use == "residential") & (cells.area_m2 > 8000.0) & (cells.density > 0.25),
+        plan.division.households + 1.0,
+        0.0,
+    )
     military = np.array([shapely.box(x - 140.0, y - 110.0, x + 140.0, y + 110.0) for x, y in _MILITARY], dtype=object)
     private_cell = drawn(np.where(shops, cells.density, 0.0), 30, rng)
     private_xy = in_cells(plan, private_cell, rng)
     private = shapely.buffer(shapely.points(private_xy), rng.uniform(3.0, 7.0, 30), cap_style="square")
-    private_kind = rng.choice(np.array(["guest_room", "dormitory", "bath", "toilet", "changing_room", "nursing_room", "fitting_room"], dtype=object), 30)
-    return Places(kind, in_cells(plan, school, rng), gates, np.sort(rng.choice(n, 6, replace=False)).tolist(),
-                  np.vstack([in_cells(plan, food, rng), in_cells(plan, school, rng)]), medical, drawn(homes, SMART_COMMUNITIES, rng), military,
-                  private, private_kind)  # fmt: skip
+    private_kind = rng.choice(
+        np.array(
+            ["guest_room", "dormitory", "bath", "toilet", "changing_room", "nursing_room", "fitting_room"], dtype=object
+        ),
+        30,
+    )
+    return Places(
+        kind,
+        in_cells(plan, school, rng),
+        gates,
+        np.sort(rng.choice(n, 6, replace=False)).tolist(),
+        np.vstack([in_cells(plan, food, rng), in_cells(plan, school, rng)]),
+        medical,
+        drawn(homes, SMART_COMMUNITIES, rng),
+        military,
+        private,
+        private_kind,
+    )
 
 
 def place_layers(plan: Plan, places: Places) -> tuple[dict[str, gpd.GeoDataFrame], dict[str, list[str]]]:
@@ -99,23 +126,55 @@ def place_layers(plan: Plan, places: Places) -> tuple[dict[str, gpd.GeoDataFrame
     rng, seed, n = rng_for(plan.seed, "place attributes"), plan.seed, len(places.school_kind)
     school_ids = uuids(seed, "school", n)
     zh, en = place_names(n, rng, suffix="", suffix_en="")
-    word = {"kindergarten": ("幼儿园", "Kindergarten"), "primary": ("小学", "Primary School"), "secondary": ("中学", "Secondary School"),
-            "special": ("特殊教育学校", "Special School"), "college": ("职业学院", "College")}  # fmt: skip
+    word = {
+        "kindergarten": ("幼儿园", "Kindergarten"),
+        "primary": ("小学", "Primary School"),
+        "secondary": ("中学", "Secondary School"),
+        "special": ("特殊教育学校", "Special School"),
+        "college": ("职业学院", "College"),
+    }
     campus = shapely.buffer(plan.cells.polygons[plan.campuses.school_cell], -6.0, join_style="mitre")
-    school = register("school", shapely.points(places.school_xy), {
-        "name_zh": [f"{z}{word[k][0]}" for z, k in zip(zh, places.school_kind, strict=True)],
-        "name_en": [f"{e.strip()} {word[k][1]}" for e, k in zip(en, places.school_kind, strict=True)],
-        "admin_code": plan.locator.admin_code(*places.school_xy.T), "school_no": [f"4205{k + 1:06d}" for k in range(n)],
-        "school_kind": places.school_kind, "kitchen_count": 1}, seed=seed, ids=school_ids, extra_geometry={
-            "boundary": [_as_multi(c) for c in campus], "entrances": [shapely.multipoints(g) for g in places.gates]})  # fmt: skip
+    school = register(
+        "school",
+        shapely.points(places.school_xy),
+        {
+            "name_zh": [f"{z}{word[k][0]}" for z, k in zip(zh, places.school_kind, strict=True)],
+            "name_en": [f"{e.strip()} {word[k][1]}" for e, k in zip(en, places.school_kind, strict=True)],
+            "admin_code": plan.locator.admin_code(*places.school_xy.T),
+            "school_no": [f"4205{k + 1:06d}" for k in range(n)],
+            "school_kind": places.school_kind,
+            "kitchen_count": 1,
+        },
+        seed=seed,
+        ids=school_ids,
+        extra_geometry={
+            "boundary": [_as_multi(c) for c in campus],
+            "entrances": [shapely.multipoints(g) for g in places.gates],
+        },
+    )
     zones = [shapely.multipolygons([shapely.buffer(c, d, quad_segs=6)]) for d in (150.0, 200.0) for c in campus]
-    school_zone = register("school_zone", np.array(zones, dtype=object), {
-        "name_zh": [f"{s}{w}" for w in ("交通监控区", "安全区") for s in school["name_zh"]],
-        "name_en": [f"{s}: {w}" for w in ("traffic zone", "safety zone") for s in school["name_en"]],
-        "admin_code": np.tile(school["admin_code"], 2), "school_id": np.tile(school_ids, 2),
-        "zone_kind": np.repeat(np.array(["traffic", "safety"], dtype=object), n), "distance_m": np.repeat([150.0, 200.0], n)}, seed=seed)  # fmt: skip
-    out = {"school": school, "school_zone": school_zone, "kitchen": _kitchens(plan, places, school, rng), "medical_site": _medical(plan, places, rng),
-           "smart_community": _smart(plan, places, rng), "crossing": _crossings(plan, places, rng), "pole": _poles(plan)}  # fmt: skip
+    school_zone = register(
+        "school_zone",
+        np.array(zones, dtype=object),
+        {
+            "name_zh": [f"{s}{w}" for w in ("交通监控区", "安全区") for s in school["name_zh"]],
+            "name_en": [f"{s}: {w}" for w in ("traffic zone", "safety zone") for s in school["name_en"]],
+            "admin_code": np.tile(school["admin_code"], 2),
+            "school_id": np.tile(school_ids, 2),
+            "zone_kind": np.repeat(np.array(["traffic", "safety"], dtype=object), n),
+            "distance_m": np.repeat([150.0, 200.0], n),
+        },
+        seed=seed,
+    )
+    out = {
+        "school": school,
+        "school_zone": school_zone,
+        "kitchen": _kitchens(plan, places, school, rng),
+        "medical_site": _medical(plan, places, rng),
+        "smart_community": _smart(plan, places, rng),
+        "crossing": _crossings(plan, places, rng),
+        "pole": _poles(plan),
+    }
     answers = {"school_without_crossing": school_ids[places.no_crossing].tolist()}
     shop, shop_answers = _shops(plan, places, school_ids)
     sensitive, sensitive_answers = _sensitive(plan, places)
@@ -131,26 +190,59 @@ def _kitchens(plan: Plan, places: Places, school: gpd.GeoDataFrame, rng: np.rand
     zh, en = place_names(RESTAURANTS, rng, suffix="酒楼", suffix_en="Restaurant")
     schools = len(school)
     n = RESTAURANTS + schools
-    return register("kitchen", shapely.points(places.kitchen_xy), {
-        "name_zh": [*zh, *(f"{s}食堂" for s in school["name_zh"])], "name_en": [*en, *(f"{s} canteen" for s in school["name_en"])],
-        "admin_code": plan.locator.admin_code(*places.kitchen_xy.T), "licence_no": [f"JY24205{k + 1:09d}" for k in range(n)],
-        "kind": ["restaurant"] * RESTAURANTS + ["school"] * schools, "school_id": [None] * RESTAURANTS + school["id"].tolist(),
-        "camera_count": rng.integers(1, 5, n), "seat_count": rng.integers(150, 900, n),
-        "online": rng.choice(np.array(["on", "off", "unknown"], dtype=object), n, p=[0.92, 0.06, 0.02])}, seed=plan.seed)  # fmt: skip
+    return register(
+        "kitchen",
+        shapely.points(places.kitchen_xy),
+        {
+            "name_zh": [*zh, *(f"{s}食堂" for s in school["name_zh"])],
+            "name_en": [*en, *(f"{s} canteen" for s in school["name_en"])],
+            "admin_code": plan.locator.admin_code(*places.kitchen_xy.T),
+            "licence_no": [f"JY24205{k + 1:09d}" for k in range(n)],
+            "kind": ["restaurant"] * RESTAURANTS + ["school"] * schools,
+            "school_id": [None] * RESTAURANTS + school["id"].tolist(),
+            "camera_count": rng.integers(1, 5, n),
+            "seat_count": rng.integers(150, 900, n),
+            "online": rng.choice(np.array(["on", "off", "unknown"], dtype=object), n, p=[0.92, 0.06, 0.02]),
+        },
+        seed=plan.seed,
+    )
 
 
 def _medical(plan: Plan, places: Places, rng: np.random.Generator) -> gpd.GeoDataFrame:
     hospitals = len(plan.campuses.hospital_cell)
-    kind = np.concatenate([np.full(hospitals, "hospital", dtype=object), rng.choice(
-        np.array(["health_centre", "clinic", "emergency", "other"], dtype=object), MEDICAL - hospitals, p=[0.35, 0.55, 0.04, 0.06])])  # fmt: skip
+    kind = np.concatenate(
+        [
+            np.full(hospitals, "hospital", dtype=object),
+            rng.choice(
+                np.array(["health_centre", "clinic", "emergency", "other"], dtype=object),
+                MEDICAL - hospitals,
+                p=[0.35, 0.55, 0.04, 0.06],
+            ),
+        ]
+    )
     zh, en = place_names(MEDICAL, rng, suffix="", suffix_en="")
-    word = {"hospital": ("医院", "Hospital"), "health_centre": ("卫生服务中心", "Health Centre"), "clinic": ("诊所", "Clinic"),
-            "emergency": ("急救站", "Emergency Station"), "other": ("疗养院", "Sanatorium")}  # fmt: skip
-    return register("medical_site", shapely.points(places.medical_xy), {
-        "name_zh": [z + word[k][0] for z, k in zip(zh, kind, strict=True)], "name_en": [f"{e.strip()} {word[k][1]}" for e, k in zip(en, kind, strict=True)],
-        "admin_code": plan.locator.admin_code(*places.medical_xy.T), "site_no": [f"YL4205{k + 1:05d}" for k in range(MEDICAL)], "kind": kind,
-        "bed_count": np.where(kind == "hospital", rng.integers(120, 1500, MEDICAL), rng.integers(0, 40, MEDICAL)),
-        "camera_count": np.where(kind == "hospital", rng.integers(8, 40, MEDICAL), 1), "waste_store_count": 1}, seed=plan.seed)  # fmt: skip
+    word = {
+        "hospital": ("医院", "Hospital"),
+        "health_centre": ("卫生服务中心", "Health Centre"),
+        "clinic": ("诊所", "Clinic"),
+        "emergency": ("急救站", "Emergency Station"),
+        "other": ("疗养院", "Sanatorium"),
+    }
+    return register(
+        "medical_site",
+        shapely.points(places.medical_xy),
+        {
+            "name_zh": [z + word[k][0] for z, k in zip(zh, kind, strict=True)],
+            "name_en": [f"{e.strip()} {word[k][1]}" for e, k in zip(en, kind, strict=True)],
+            "admin_code": plan.locator.admin_code(*places.medical_xy.T),
+            "site_no": [f"YL4205{k + 1:05d}" for k in range(MEDICAL)],
+            "kind": kind,
+            "bed_count": np.where(kind == "hospital", rng.integers(120, 1500, MEDICAL), rng.integers(0, 40, MEDICAL)),
+            "camera_count": np.where(kind == "hospital", rng.integers(8, 40, MEDICAL), 1),
+            "waste_store_count": 1,
+        },
+        seed=plan.seed,
+    )
 
 
 def _smart(plan: Plan, places: Places, rng: np.random.Generator) -> gpd.GeoDataFrame:
@@ -159,13 +251,26 @@ def _smart(plan: Plan, places: Places, rng: np.random.Generator) -> gpd.GeoDataF
     built = rng.integers(2014, 2018, SMART_COMMUNITIES)
     built[rng.choice(SMART_COMMUNITIES, 9, replace=False)] = 2018
     blocks = np.bincount(plan.buildings.block[plan.buildings.block >= 0], minlength=len(plan.cells.polygons))
-    geometry = np.array([_as_multi(g) for g in shapely.buffer(plan.cells.polygons[cell], -7.0, join_style="mitre")], dtype=object)
-    return register("smart_community", geometry, {
-        "name_zh": zh, "name_en": en, "admin_code": plan.division.cell_admin_code[cell],
-        "community_no": [f"ZH{k + 1:03d}" for k in range(SMART_COMMUNITIES)],
-        "kind": np.where(rng.random(SMART_COMMUNITIES) < 0.6, "new", "old").astype(object), "household_count": plan.division.households[cell],
-        "building_count": blocks[cell], "gate_count": rng.integers(1, 4, SMART_COMMUNITIES), "camera_count": rng.integers(6, 40, SMART_COMMUNITIES),
-        "built_year": built}, seed=plan.seed)  # fmt: skip
+    geometry = np.array(
+        [_as_multi(g) for g in shapely.buffer(plan.cells.polygons[cell], -7.0, join_style="mitre")], dtype=object
+    )
+    return register(
+        "smart_community",
+        geometry,
+        {
+            "name_zh": zh,
+            "name_en": en,
+            "admin_code": plan.division.cell_admin_code[cell],
+            "community_no": [f"ZH{k + 1:03d}" for k in range(SMART_COMMUNITIES)],
+            "kind": np.where(rng.random(SMART_COMMUNITIES) < 0.6, "new", "old").astype(object),
+            "household_count": plan.division.households[cell],
+            "building_count": blocks[cell],
+            "gate_count": rng.integers(1, 4, SMART_COMMUNITIES),
+            "camera_count": rng.integers(6, 40, SMART_COMMUNITIES),
+            "built_year": built,
+        },
+        seed=plan.seed,
+    )
 
 
 def _crossings(plan: Plan, places: Places, rng: np.random.Generator) -> gpd.GeoDataFrame:
@@ -173,29 +278,56 @@ def _crossings(plan: Plan, places: Places, rng: np.random.Generator) -> gpd.GeoD
     gates = np.vstack([g for k, g in enumerate(places.gates) if k not in places.no_crossing])
     turn = rng.uniform(0, 2 * np.pi, len(gates))
     near = gates + np.column_stack([np.cos(turn), np.sin(turn)]) * rng.uniform(5.0, 25.0, len(gates))[:, None]
-    larger = np.isin(plan.network.road_class, ("primary", "secondary", "tertiary")) & (plan.network.grade == "urban") & ~plan.network.bridge
+    larger = (
+        np.isin(plan.network.road_class, ("primary", "secondary", "tertiary"))
+        & (plan.network.grade == "urban")
+        & ~plan.network.bridge
+    )
     ends = shapely.get_coordinates(shapely.get_point(plan.network.lines[larger], 0))
     bare = np.vstack([places.gates[k] for k in places.no_crossing])
     ends = ends[np.min(np.hypot(*(ends[:, None] - bare[None]).transpose(2, 0, 1)), axis=1) > 90.0]
-    near = near[np.min(np.hypot(*(near[:, None] - bare[None]).transpose(2, 0, 1)), axis=1) > 90.0] if len(bare) else near
+    near = (
+        near[np.min(np.hypot(*(near[:, None] - bare[None]).transpose(2, 0, 1)), axis=1) > 90.0] if len(bare) else near
+    )
     ends = ends[rng.random(len(ends)) < 0.55]
     xy = np.vstack([near, ends])
-    kind = np.concatenate([np.full(len(near), "zebra", dtype=object), rng.choice(
-        np.array(["zebra", "signal", "overpass", "underpass"], dtype=object), len(ends), p=[0.45, 0.48, 0.05, 0.02])])  # fmt: skip
-    return register("crossing", shapely.points(xy), {"admin_code": plan.locator.admin_code(*xy.T), "kind": kind}, seed=plan.seed)
+    kind = np.concatenate(
+        [
+            np.full(len(near), "zebra", dtype=object),
+            rng.choice(
+                np.array(["zebra", "signal", "overpass", "underpass"], dtype=object),
+                len(ends),
+                p=[0.45, 0.48, 0.05, 0.02],
+            ),
+        ]
+    )
+    return register(
+        "crossing", shapely.points(xy), {"admin_code": plan.locator.admin_code(*xy.T), "kind": kind}, seed=plan.seed
+    )
 
 
 def _poles(plan: Plan) -> gpd.GeoDataFrame:
     rng, n = rng_for(plan.seed, "poles"), plan.scale.poles
     xy, _, _ = beside_roads(plan, n, rng, urban=True)
     kind = rng.choice(np.array(["lamp", "shared", "traffic", "utility"], dtype=object), n, p=[0.68, 0.12, 0.12, 0.08])
-    return register("pole", shapely.points(xy), {
-        "admin_code": plan.locator.admin_code(*xy.T), "pole_no": [f"G{k + 1:06d}" for k in range(n)], "kind": kind,
-        "height_m": np.round(np.where(kind == "utility", 10.0, 8.0) + rng.uniform(-1.5, 2.5, n), 1), "has_power": rng.random(n) < 0.93},
-        seed=plan.seed, classification="internal")  # fmt: skip
+    return register(
+        "pole",
+        shapely.points(xy),
+        {
+            "admin_code": plan.locator.admin_code(*xy.T),
+            "pole_no": [f"G{k + 1:06d}" for k in range(n)],
+            "kind": kind,
+            "height_m": np.round(np.where(kind == "utility", 10.0, 8.0) + rng.uniform(-1.5, 2.5, n), 1),
+            "has_power": rng.random(n) < 0.93,
+        },
+        seed=plan.seed,
+        classification="internal",
+    )
 
 
-def beside_roads(plan: Plan, count: int, rng: np.random.Generator, *, urban: bool) -> tuple[Floats, Floats, NDArray[np.int64]]:
+def beside_roads(
+    plan: Plan, count: int, rng: np.random.Generator, *, urban: bool
+) -> tuple[Floats, Floats, NDArray[np.int64]]:
     """Points beside roads: position, direction of the road (degrees from north) and road.
 
     Streets are drawn by length and by density² of the place, roads outside by length only.
@@ -207,12 +339,16 @@ def beside_roads(plan: Plan, count: int, rng: np.random.Generator, *, urban: boo
     weight = length.copy()
     if urban:
         middle = shapely.get_coordinates(shapely.line_interpolate_point(net.lines[index], 0.5, normalized=True))
-        weight *= density(middle[:, 0], middle[:, 1]) ** 1.3 * np.where(net.road_class[index] == "residential", 0.7, 1.3)
+        weight *= density(middle[:, 0], middle[:, 1]) ** 1.3 * np.where(
+            net.road_class[index] == "residential", 0.7, 1.3
+        )
     road = index[drawn(weight, count, rng, repeat=True)]
     total = shapely.length(net.lines[road])
     corner = rng.random(count) < 0.55
     t = np.where(corner, np.where(rng.random(count) < 0.5, 0.0, 1.0), rng.random(count))
-    at = np.clip(t * total + np.where(t < 0.5, 1.0, -1.0) * np.where(corner, rng.uniform(8.0, 16.0, count), 0.0), 0.0, total)
+    at = np.clip(
+        t * total + np.where(t < 0.5, 1.0, -1.0) * np.where(corner, rng.uniform(8.0, 16.0, count), 0.0), 0.0, total
+    )
     a = shapely.get_coordinates(shapely.line_interpolate_point(net.lines[road], np.clip(at - 3.0, 0.0, total)))
     b = shapely.get_coordinates(shapely.line_interpolate_point(net.lines[road], np.clip(at + 3.0, 0.0, total)))
     ahead = b - a
@@ -223,7 +359,9 @@ def beside_roads(plan: Plan, count: int, rng: np.random.Generator, *, urban: boo
     return xy, np.degrees(np.arctan2(ahead[:, 0], ahead[:, 1])) % 360.0, road
 
 
-def _shops(plan: Plan, places: Places, school_ids: NDArray[np.object_]) -> tuple[gpd.GeoDataFrame, dict[str, list[str]]]:
+def _shops(
+    plan: Plan, places: Places, school_ids: NDArray[np.object_]
+) -> tuple[gpd.GeoDataFrame, dict[str, list[str]]]:
     """Shops well away from schools, and a few planted too near."""
     rng, n = rng_for(plan.seed, "shops"), 220
     fit = np.isin(plan.use, ("commercial", "residential"))
@@ -231,7 +369,11 @@ def _shops(plan: Plan, places: Places, school_ids: NDArray[np.object_]) -> tuple
     campus = shapely.STRtree(plan.cells.polygons[plan.campuses.school_cell])
     _, away = campus.query_nearest(shapely.points(xy), return_distance=True, all_matches=False)
     xy = xy[away > 260.0][:n]
-    kind = rng.choice(np.array(["internet_cafe", "entertainment", "alcohol", "tobacco", "lottery"], dtype=object), len(xy), p=[0.2, 0.2, 0.2, 0.25, 0.15])
+    kind = rng.choice(
+        np.array(["internet_cafe", "entertainment", "alcohol", "tobacco", "lottery"], dtype=object),
+        len(xy),
+        p=[0.2, 0.2, 0.2, 0.25, 0.15],
+    )
     strict = np.flatnonzero(np.isin(places.school_kind, ("primary", "secondary")))
     chosen = rng.choice(strict, 7, replace=False)
     near, near_kind = [], []
@@ -243,13 +385,28 @@ def _shops(plan: Plan, places: Places, school_ids: NDArray[np.object_]) -> tuple
         near_kind.append("internet_cafe" if k < 3 else ("tobacco", "alcohol", "lottery", "entertainment")[k - 3])
     xy, kind = np.vstack([xy, near]), np.concatenate([kind, np.array(near_kind, dtype=object)])
     total = len(xy)
-    word = {"internet_cafe": ("网吧", "Internet Café"), "entertainment": ("歌舞厅", "Dance Hall"), "alcohol": ("酒行", "Liquor Store"),
-            "tobacco": ("烟店", "Tobacconist"), "lottery": ("彩票站", "Lottery Shop")}  # fmt: skip
+    word = {
+        "internet_cafe": ("网吧", "Internet Café"),
+        "entertainment": ("歌舞厅", "Dance Hall"),
+        "alcohol": ("酒行", "Liquor Store"),
+        "tobacco": ("烟店", "Tobacconist"),
+        "lottery": ("彩票站", "Lottery Shop"),
+    }
     zh, en = place_names(total, rng, suffix="", suffix_en="")
-    frame = register("shop", shapely.points(xy), {
-        "name_zh": [z + word[k][0] for z, k in zip(zh, kind, strict=True)], "name_en": [f"{e.strip()} {word[k][1]}" for e, k in zip(en, kind, strict=True)],
-        "admin_code": plan.locator.admin_code(*xy.T), "shop_no": [f"SH{k + 1:05d}" for k in range(total)], "kind": kind,
-        "opened_on": [date(2010, 1, 1) + timedelta(days=int(d)) for d in rng.integers(0, 3000, total)]}, seed=plan.seed, positional_acc_m=2.0)  # fmt: skip
+    frame = register(
+        "shop",
+        shapely.points(xy),
+        {
+            "name_zh": [z + word[k][0] for z, k in zip(zh, kind, strict=True)],
+            "name_en": [f"{e.strip()} {word[k][1]}" for e, k in zip(en, kind, strict=True)],
+            "admin_code": plan.locator.admin_code(*xy.T),
+            "shop_no": [f"SH{k + 1:05d}" for k in range(total)],
+            "kind": kind,
+            "opened_on": [date(2010, 1, 1) + timedelta(days=int(d)) for d in rng.integers(0, 3000, total)],
+        },
+        seed=plan.seed,
+        positional_acc_m=2.0,
+    )
     ids = frame["id"].tolist()
     return frame, {"internet_cafe_near_school": ids[-7:-4], "trade_near_school": ids[-4:]}
 
@@ -257,9 +414,24 @@ def _shops(plan: Plan, places: Places, school_ids: NDArray[np.object_]) -> tuple
 def _sensitive(plan: Plan, places: Places) -> tuple[gpd.GeoDataFrame, dict[str, list[str]]]:
     count = len(places.private)
     geometry = np.concatenate([places.private, places.military])
-    frame = register("sensitive_place", geometry, {
-        "name_zh": [*(f"禁装场所{k + 1:03d}" for k in range(count)), *(f"军事管理区{k + 1}" for k in range(len(places.military)))],
-        "name_en": [*(f"No-camera place {k + 1:03d}" for k in range(count)), *(f"Military area {k + 1}" for k in range(len(places.military)))],
-        "admin_code": plan.locator.of_geometry(geometry), "place_no": [f"JZ{k + 1:04d}" for k in range(len(geometry))],
-        "place_kind": [*places.private_kind, *["military"] * len(places.military)], "consent": False}, seed=plan.seed, classification="restricted")  # fmt: skip
+    frame = register(
+        "sensitive_place",
+        geometry,
+        {
+            "name_zh": [
+                *(f"禁装场所{k + 1:03d}" for k in range(count)),
+                *(f"军事管理区{k + 1}" for k in range(len(places.military))),
+            ],
+            "name_en": [
+                *(f"No-camera place {k + 1:03d}" for k in range(count)),
+                *(f"Military area {k + 1}" for k in range(len(places.military))),
+            ],
+            "admin_code": plan.locator.of_geometry(geometry),
+            "place_no": [f"JZ{k + 1:04d}" for k in range(len(geometry))],
+            "place_kind": [*places.private_kind, *["military"] * len(places.military)],
+            "consent": False,
+        },
+        seed=plan.seed,
+        classification="restricted",
+    )
     return frame, {}

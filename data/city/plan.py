@@ -39,7 +39,7 @@ class Scale:
 
 SCALES: dict[str, Scale] = {
     "small": Scale(cameras=3_000, new_hd=350, buildings=24_000, farms=2_000, poles=2_500, events=2_000),
-    "full": Scale(cameras=60_000, new_hd=7_000, buildings=200_000, farms=66_000, poles=20_000, events=20_000),
+    "full": Scale(cameras=60_000, new_hd=7_000, buildings=200_000, farms=78_000, poles=20_000, events=20_000),
 }
 
 
@@ -84,7 +84,9 @@ def draw_plan(scale: Scale, *, seed: int) -> Plan:
     campuses, use = choose_campuses(cells, division, seed=seed)
     towns = draw_towns(river, seed=seed)
     network = draw_network(river, cells.ring, banks, (left[1], right[1]), towns, lanes, seed=seed)
-    buildings = draw_buildings(cells, use, division.households, network, towns, target=scale.buildings, farms=scale.farms, seed=seed)
+    buildings = draw_buildings(
+        cells, use, division.households, network, towns, target=scale.buildings, farms=scale.farms, seed=seed
+    )
     return Plan(
         seed, scale, outlines, river, dem, dem_wide, banks, cells, division, campuses, use, draw_layout(cells, division), towns, network,
         buildings, Locator(outlines, cells, division),

@@ -27,7 +27,9 @@ def find_crossings(plan: Plan) -> RingCrossings:
     edge = shapely.boundary(plan.cells.ring)
     lines = plan.network.lines
     index = np.flatnonzero(shapely.crosses(lines, plan.cells.ring) & (plan.network.name_zh != "环城路"))
-    xy, road, heading = [], [], []
+    xy: list[NDArray[np.float64]] = []
+    road: list[int] = []
+    heading: list[float] = []
     for k in index:
         for point in shapely.get_parts(shapely.intersection(lines[k], edge)):
             if point.geom_type != "Point":

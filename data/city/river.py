@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from data.city.noise import smooth
 
+Floats = NDArray[np.float64]
+
 __all__ = ["DAM_CHAINAGE_HINT", "River", "Tributary", "draw_river", "offset_band", "rounded"]
 
 #: x, y of the axis; width from axis to left and to right bank.
@@ -146,7 +148,9 @@ def _left_normals(points: NDArray[np.float64], reach: int) -> NDArray[np.float64
     return np.column_stack([-direction[:, 1], direction[:, 0]])
 
 
-def offset_band(points: NDArray[np.float64], left_m: NDArray[np.float64], right_m: NDArray[np.float64]) -> tuple[Any, Any, Any]:
+def offset_band(
+    points: NDArray[np.float64], left_m: NDArray[np.float64], right_m: NDArray[np.float64]
+) -> tuple[Any, Any, Any]:
     """Left line, right line and the polygon between them along a line, for widths at its vertices."""
     normals = _left_normals(points, 4)
     left = points + normals * left_m[:, None]
@@ -186,14 +190,29 @@ def draw_river(rng: np.random.Generator) -> River:
     surface = parts[shapely.area(parts).argmax()]
     tributaries = []
     for name_zh, name_en, points, half, major in _TRIBUTARIES:
-        centre = _resampled(rounded(np.array(points, dtype=np.float64), 4), 60.0)
+        centre: Floats = _resampled(rounded(np.array(points, dtype=np.float64), 4), 60.0)
         wave = 380.0 if major else 130.0
         taper = np.minimum(1.0, np.linspace(0, 12, len(centre))) * np.minimum(1.0, np.linspace(12, 0, len(centre)))
-        along = 60.0 * np.arange(len(centre))
-        centre = centre + _left_normals(centre, 2) * (taper * wave * smooth(along, along * 0 + half, wavelength_m=6 * wave, rng=rng))[:, None]
+        along: Floats = 60.0 * np.arange(len(centre), dtype=np.float64)
+        centre = (
+            centre
+            + _left_normals(centre, 2)
+            * (taper * wave * smooth(along, along * 0 + half, wavelength_m=6 * wave, rng=rng))[:, None]
+        )
         middle = shapely.linestrings(centre)
         growth = half * np.linspace(0.35, 1.0, len(centre))
-        _, _, trib_band = offset_band(_resampled(rounded(centre, 1), 30.0), *(2 * (np.interp(
-            np.linspace(0, 1, len(_resampled(rounded(centre, 1), 30.0))), np.linspace(0, 1, len(centre)), growth),)))
+        _, _, trib_band = offset_band(
+            _resampled(rounded(centre, 1), 30.0),
+            *(
+                2
+                * (
+                    np.interp(
+                        np.linspace(0, 1, len(_resampled(rounded(centre, 1), 30.0))),
+                        np.linspace(0, 1, len(centre)),
+                        growth,
+                    ),
+                )
+            ),
+        )
         tributaries.append(Tributary(name_zh, name_en, major, half, middle, shapely.difference(trib_band, band)))
     return River(line, station, left, right, surface, islands, tuple(tributaries), widths)

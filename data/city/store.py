@@ -91,8 +91,11 @@ def store_city(
 
 
 def _deliveries(name: str, frame: gpd.GeoDataFrame) -> list[tuple[gpd.GeoDataFrame, str]]:
-    """A layer in the parts it is delivered in: what a vendor's cameras have in GCJ-02 comes as such and is declared so, and units of the
-    layout come from the ring down, so that each finds its parent."""
+    """Split a layer into the parts it is delivered in.
+
+    What a vendor's cameras have in GCJ-02 comes as such and is declared so; units of the layout come from the ring down,
+    so that each finds its parent.
+    """
     if name == "layout_unit":
         return [(frame[frame["level"] == level], "4490") for level in ("ring", "zone", "grid", "point")]
     if name != "camera_site":
@@ -104,12 +107,23 @@ def _deliveries(name: str, frame: gpd.GeoDataFrame) -> list[tuple[gpd.GeoDataFra
     return [(frame[~shifted], "4490"), (vendor, "gcj02")]
 
 
-def _load(database: Database, name: str, frame: gpd.GeoDataFrame, crs: str, note: str, config: CityConfig) -> LoadReport:
+def _load(
+    database: Database, name: str, frame: gpd.GeoDataFrame, crs: str, note: str, config: CityConfig
+) -> LoadReport:
     plain: Any = frame.drop(columns=["src_crs"])
     if frame.geometry.isna().all():
         plain = plain.drop(columns=["geom"])
     report = load_frame(
-        database, name, plain, crs=crs, note=note, source_org=SOURCE_ORG, synthetic=True, trusted=True, allow_outside=True, city=config
+        database,
+        name,
+        plain,
+        crs=crs,
+        note=note,
+        source_org=SOURCE_ORG,
+        synthetic=True,
+        trusted=True,
+        allow_outside=True,
+        city=config,
     )
     if report.quarantined:
         reasons = ", ".join(f"{code} ({count})" for code, count in report.reasons.most_common(3))

@@ -67,14 +67,19 @@ class Bank:
         edge = near + out * _STRIP_LAND_M
         share = np.clip((v - STRIP) / (1.0 - STRIP), 0.0, 1.0)[:, None]
         point = np.where((v <= STRIP)[:, None], strip, edge + (far - edge) * share)
-        calm = np.clip((v - STRIP) / 0.08, 0, 1) * np.clip((1.0 - v) / 0.08, 0, 1) * np.clip(u / 0.015, 0, 1) * np.clip((1.0 - u) / 0.015, 0, 1)
+        calm = (
+            np.clip((v - STRIP) / 0.08, 0, 1)
+            * np.clip((1.0 - v) / 0.08, 0, 1)
+            * np.clip(u / 0.015, 0, 1)
+            * np.clip((1.0 - u) / 0.015, 0, 1)
+        )
         x, y = point[:, 0], point[:, 1]
         dx = 170.0 * self.warp[0](x, y) + 14.0 * self.warp[2](x, y)
         dy = 170.0 * self.warp[1](x, y) + 14.0 * self.warp[3](x, y)
         return point + np.column_stack([dx, dy]) * calm[:, None]
 
     def u_at(self, chainage_m: float) -> float:
-        """u of a chainage."""
+        """U of a chainage."""
         return (chainage_m - self.start_m) / (self.end_m - self.start_m)
 
 
@@ -140,7 +145,9 @@ def subdivide(bank: Bank, dem: Dem, rng: np.random.Generator) -> tuple[Leaves, C
     cut_parts: list[tuple[Floats, Floats, Floats, Floats, NDArray[np.int64]]] = []
 
     def cut(u0: Any, v0: Any, u1: Any, v1: Any, rank: Any) -> None:
-        arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(a, dtype=np.float64)) for a in (u0, v0, u1, v1)), np.atleast_1d(rank))
+        arrays = np.broadcast_arrays(
+            *(np.atleast_1d(np.asarray(a, dtype=np.float64)) for a in (u0, v0, u1, v1)), np.atleast_1d(rank)
+        )
         cut_parts.append((arrays[0], arrays[1], arrays[2], arrays[3], arrays[4].astype(np.int64)))
 
     cut(0.0, STRIP, 1.0, STRIP, 0)
@@ -205,7 +212,9 @@ def curves(bank: Bank, u0: Floats, v0: Floats, u1: Floats, v1: Floats, *, spacin
 
 def noded_edges(bank: Bank, cuts: Cuts) -> NDArray[np.object_]:
     """The network of one bank as lines that meet only at their ends, EPSG:4546."""
-    flat = shapely.linestrings(np.stack([np.column_stack([cuts.u0, cuts.v0]), np.column_stack([cuts.u1, cuts.v1])], axis=1))
+    flat = shapely.linestrings(
+        np.stack([np.column_stack([cuts.u0, cuts.v0]), np.column_stack([cuts.u1, cuts.v1])], axis=1)
+    )
     parts = shapely.get_parts(shapely.union_all(flat))
     ends = shapely.get_coordinates(parts).reshape(-1, 2, 2)
     return curves(bank, ends[:, 0, 0], ends[:, 0, 1], ends[:, 1, 0], ends[:, 1, 1], spacing_m=45.0)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from data.city.frame import PLAN_SRID
 from data.city.density import density
+from data.city.frame import PLAN_SRID
 from data.city.noise import fractal, smooth
 from data.city.river import DAM_CHAINAGE_HINT, River
 
@@ -49,25 +49,32 @@ class Dem:
         """Heights at points of EPSG:4546, bilinear, the edge's value outside."""
         return _sample(self.heights_m, self.transform, x, y)
 
-    def slope_deg(self, x: NDArray[np.float64], y: NDArray[np.float64], *, reach_m: float = 60.0) -> NDArray[np.float64]:
+    def slope_deg(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], *, reach_m: float = 60.0
+    ) -> NDArray[np.float64]:
         """Slope at points from central differences over ``reach_m``."""
         dx = (self.sample(x + reach_m, y) - self.sample(x - reach_m, y)) / (2 * reach_m)
         dy = (self.sample(x, y + reach_m) - self.sample(x, y - reach_m)) / (2 * reach_m)
         return np.degrees(np.arctan(np.hypot(dx, dy)))
 
 
-def _sample(grid: NDArray[np.float32], transform: Affine, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sample(
+    grid: NDArray[np.float32], transform: Affine, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
     column = (np.asarray(x) - transform.c) / transform.a - 0.5
     row = (np.asarray(y) - transform.f) / transform.e - 0.5
-    return ndimage.map_coordinates(grid, [row, column], order=1, mode="nearest", output=np.float64)
+    values = ndimage.map_coordinates(grid, [row, column], order=1, mode="nearest", output=np.float64)
+    return np.asarray(values, dtype=np.float64)
 
 
 def _step(value: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return np.asarray(t * t * (3.0 - 2.0 * t), dtype=np.float64)
 
 
-def _bank_distance(x: NDArray[np.float64], y: NDArray[np.float64], river: River) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _bank_distance(
+    x: NDArray[np.float64], y: NDArray[np.float64], river: River
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distance to the nearest bank (negative on water) and chainage."""
     axis = shapely.get_coordinates(river.axis)
     flat = np.column_stack([x.ravel(), y.ravel()])
@@ -88,7 +95,9 @@ def _bank_distance(x: NDArray[np.float64], y: NDArray[np.float64], river: River)
     return distance.reshape(x.shape), river.station_m[near].reshape(x.shape)
 
 
-def _draw(box: tuple[float, float, float, float], cell_m: float, coarse: int, river: River, rng: np.random.Generator) -> Dem:
+def _draw(
+    box: tuple[float, float, float, float], cell_m: float, coarse: int, river: River, rng: np.random.Generator
+) -> Dem:
     west, south, east, north = box
     columns, rows = int((east - west) / cell_m), int((north - south) / cell_m)
     step = cell_m * coarse
@@ -135,7 +144,9 @@ def _draw(box: tuple[float, float, float, float], cell_m: float, coarse: int, ri
     return Dem(out.astype(np.float32), Affine(cell_m, 0.0, west, 0.0, -cell_m, north))
 
 
-def _separable(grid: NDArray[np.float64], at_row: NDArray[np.float64], at_column: NDArray[np.float64]) -> NDArray[np.float32]:
+def _separable(
+    grid: NDArray[np.float64], at_row: NDArray[np.float64], at_column: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """Bilinear enlargement of a grid, rows first, then columns."""
     source = grid.astype(np.float32)
     row = np.clip(at_row, 0, source.shape[0] - 1.001)
@@ -151,6 +162,6 @@ def _separable(grid: NDArray[np.float64], at_row: NDArray[np.float64], at_column
 def draw_terrain(river: River, *, seed_rng: np.random.Generator) -> tuple[Dem, Dem]:
     """The fine grid of the urban area (10 m) and the coarse one of the whole prefecture (500 m)."""
     seeds = seed_rng.integers(0, 2**63, 1)
-    fine = _draw(CITY_BOX, 10.0, 5, river, np.random.default_rng(seeds[0]))
+    fine = _draw(CITY_BOX, 10.0, 7, river, np.random.default_rng(seeds[0]))
     wide = _draw(WIDE_BOX, 500.0, 1, river, np.random.default_rng(seeds[0]))
     return fine, wide

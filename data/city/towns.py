@@ -41,7 +41,12 @@ class Town:
 
 def draw_towns(river: River, *, seed: int) -> tuple[Town, ...]:
     """Draw the towns; blocks on the Yangtze or its larger tributaries are left out."""
-    waters = shapely.union_all([shapely.buffer(river.polygon, 60.0), *(shapely.buffer(t.polygon, 30.0) for t in river.tributaries if t.is_major)])
+    waters = shapely.union_all(
+        [
+            shapely.buffer(river.polygon, 60.0),
+            *(shapely.buffer(t.polygon, 30.0) for t in river.tributaries if t.is_major),
+        ]
+    )
     shapely.prepare(waters)
     out = []
     for county, zh, en, lon, lat, count, turn in _SEATS:
@@ -54,12 +59,16 @@ def draw_towns(river: River, *, seed: int) -> tuple[Town, ...]:
         bend = 55.0 * np.sin(gx / 700.0 + rng.uniform(0, 6)) + rng.normal(0, 7.0, gx.shape)
         px, py = gx + 0.5 * rng.normal(0, 12.0, gx.shape), gy + bend
         nodes = np.stack([centre[0] + c * px - s * py, centre[1] + s * px + c * py], axis=-1).round(3)
-        lines: list[Any] = [shapely.linestrings(nodes[k]) for k in range(count)] + [shapely.linestrings(nodes[:, k]) for k in range(count)]
+        lines: list[Any] = [shapely.linestrings(nodes[k]) for k in range(count)] + [
+            shapely.linestrings(nodes[:, k]) for k in range(count)
+        ]
         main = np.zeros(2 * count, dtype=bool)
         main[[count // 2, count + count // 2]] = True
         quads = np.stack([nodes[:-1, :-1], nodes[:-1, 1:], nodes[1:, 1:], nodes[1:, :-1]], axis=2).reshape(-1, 4, 2)
-        blocks = shapely.polygons(quads)
-        round_town = np.hypot(*(quads.mean(axis=1) - centre).T) < 0.62 * np.ptp(ticks[0]) * rng.uniform(0.8, 1.1, len(quads))
+        blocks: Any = shapely.polygons(quads)
+        round_town = np.hypot(*(quads.mean(axis=1) - centre).T) < 0.62 * np.ptp(ticks[0]) * rng.uniform(
+            0.8, 1.1, len(quads)
+        )
         blocks = blocks[round_town & ~shapely.intersects(waters, blocks)]
         dry = ~shapely.intersects(waters, np.array(lines, dtype=object))
         clipped = shapely.difference(np.array(lines, dtype=object)[~dry], waters)

@@ -85,11 +85,13 @@ def wandering(points: tuple[tuple[float, float], ...] | Floats, rng: np.random.G
     return shapely.linestrings(np.round(line + across * sway[:, None], 3))
 
 
-def _exits(lines: NDArray[np.object_], rank: NDArray[np.int64], ends_at_ring: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+def _exits(
+    lines: NDArray[np.object_], rank: NDArray[np.int64], ends_at_ring: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.bool_]:
     """Larger streets that end at the ring and go on beyond it, some hundred metres apart at least."""
     out = np.zeros(len(lines), dtype=bool)
     taken: list[Floats] = []
-    for k in np.flatnonzero(ends_at_ring)[np.argsort(rank[ends_at_ring], kind="stable")]:
+    for k in np.flatnonzero(ends_at_ring)[np.argsort(rank[ends_at_ring], kind="stable")].tolist():
         end = shapely.get_coordinates(lines[k])[-1]
         if rank[k] <= 2 and all(np.hypot(*(end - t)) > 1500.0 for t in taken):
             out[k] = True
@@ -117,7 +119,7 @@ def draw_network(
 ) -> Network:  # fmt: skip
     """Streets of both banks, bridges, the roads that leave the city, towns' streets, expressways and railways."""
     rng = rng_for(seed, "network")
-    rows: list[tuple[Any, str, str, str | None, str | None, str | None, float, int, int, bool, bool]] = []
+    rows: list[Any] = []
     far_ends: list[Floats] = []
     inner = shapely.buffer(ring, -2.0)
     for bank, cut in zip(banks, cuts, strict=True):
@@ -128,11 +130,13 @@ def draw_network(
         suffix = np.array(["大道", "路", "路"], dtype=object)[cut.rank[named]]
         names_zh[named] = [z[:-1] + s if not z.endswith("路路") else z[:-1] for z, s in zip(zh, suffix, strict=True)]
         names_en[named] = [e.replace("Road Road", "Road") for e in en]
-        names_zh[0], names_en[0] = ("沿江大道", "Riverside Avenue") if bank.side == "L" else ("江南大道", "South Bank Avenue")
+        names_zh[0], names_en[0] = (
+            ("沿江大道", "Riverside Avenue") if bank.side == "L" else ("江南大道", "South Bank Avenue")
+        )
         is_ring = cut.rank == 5
         names_zh[is_ring], names_en[is_ring] = "环城路", "Ring Road"
         exit_ = _exits(lines, cut.rank, (cut.v1 == 1.0) & (cut.v0 < 1.0) & ~is_ring, rng)
-        for k in np.flatnonzero(exit_):
+        for k in np.flatnonzero(exit_).tolist():
             lines[k] = _lengthened(lines[k], rng.uniform(2500.0, 7000.0), rng)
             far_ends.append(shapely.get_coordinates(lines[k])[-1])
         # What only meets the ring road stops short of its middle: nothing but the exits crosses the ring.
@@ -146,20 +150,37 @@ def draw_network(
             r = int(cut.rank[k])
             grade = "national" if r == 5 else "county" if exit_[k] else "urban"
             number = "G318" if r == 5 else f"X{101 + len(far_ends) + k % 7}" if exit_[k] else None
-            rows.append((line, _CLASS[r], grade, number, names_zh[k], names_en[k], _WIDTH_M[r], int(_LANES[r]), int(_SPEED[r]), False, bool(exit_[k])))
+            rows.append(
+                (
+                    line,
+                    _CLASS[r],
+                    grade,
+                    number,
+                    names_zh[k],
+                    names_en[k],
+                    _WIDTH_M[r],
+                    int(_LANES[r]),
+                    int(_SPEED[r]),
+                    False,
+                    bool(exit_[k]),
+                )
+            )
     rows.extend(_bridges(banks))
     rows.extend((line, "residential", "urban", None, None, None, 11.0, 2, 30, False, False) for line in lanes)
-    for number, town in enumerate(towns):
+    for index, town in enumerate(towns):
         for line, main in zip(town.streets, town.is_main, strict=True):
-            rows.append((line, "secondary" if main else "residential", "urban", None, None, None, 20.0 if main else 10.0, 2, 40, False, False))
+            road_class, width_m = ("secondary", 20.0) if main else ("residential", 10.0)
+            rows.append((line, road_class, "urban", None, None, None, width_m, 2, 40, False, False))
         start = min(far_ends, key=lambda e: float(np.hypot(*(e - town.centre))))
-        line = wandering(np.array([start, town.centre]), rng, sway_m=min(2200.0, 0.05 * float(np.hypot(*(start - town.centre)))))
-        rows.append((line, "primary", "provincial", f"S{251 + number * 3}", f"宜{town.name_zh[0]}公路", f"Yichang–{town.name_en} Highway",
+        line = wandering(
+            np.array([start, town.centre]), rng, sway_m=min(2200.0, 0.05 * float(np.hypot(*(start - town.centre))))
+        )
+        rows.append((line, "primary", "provincial", f"S{251 + index * 3}", f"宜{town.name_zh[0]}公路", f"Yichang–{town.name_en} Highway",
                      12.0, 2, 60, False, False))  # fmt: skip
-    for zh, en, number_, points in _MOTORWAYS:
+    for title, title_en, number_, points in _MOTORWAYS:
         line = wandering(points, rng, sway_m=260.0)
-        rows.append((line, "motorway", "expressway", number_, zh, en, 26.0, 4, 100, False, False))
-    rows = _split_at_water(rows, river)
+        rows.append((line, "motorway", "expressway", number_, title, title_en, 26.0, 4, 100, False, False))
+    rows = [row for row in _split_at_water(rows, river) if shapely.length(row[0]) > 5.0]
     rails = np.array([wandering(points, rng, sway_m=120.0) for _, _, _, points in _RAILWAYS], dtype=object)
     columns = [np.array(list(c), dtype=object) for c in zip(*rows, strict=True)]
     return Network(columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], columns[6].astype(float), columns[7].astype(np.int64),
@@ -182,12 +203,14 @@ def _along_river(line: Any, river: River, bank: Bank) -> Any:
     part = shapely.get_coordinates(shore)[river.index_at(bank.end_m + 500.0) : river.index_at(bank.end_m + 4500.0)]
     away = np.gradient(part, axis=0)[:, ::-1] * [-1.0, 1.0] * (1.0 if bank.side == "L" else -1.0)
     away /= np.hypot(away[:, 0], away[:, 1])[:, None]
-    return shapely.linestrings(np.round(np.vstack([points, rounded(np.vstack([points[-1:], (part + 120.0 * away)[::6]]), 2)[1:]]), 3))
+    return shapely.linestrings(
+        np.round(np.vstack([points, rounded(np.vstack([points[-1:], (part + 120.0 * away)[::6]]), 2)[1:]]), 3)
+    )
 
 
 def _bridges(banks: tuple[Bank, Bank]) -> list[Any]:
     rows: list[Any] = []
-    left, right = banks
+    left, _right = banks
     for number, (zh, en, _, kind) in enumerate(BRIDGES):
         if kind == "rail":
             continue
@@ -197,7 +220,21 @@ def _bridges(banks: tuple[Bank, Bank]) -> list[Any]:
         rows.append((shapely.linestrings(np.round(ends, 3)), "trunk" if kind == "ring" else "primary", "national" if kind == "ring" else "urban",
                      "G318" if kind == "ring" else None, zh, en, 30.0, 6, 60, True, False))  # fmt: skip
     ends = [b.place(np.array([0.0]), np.array([0.0]))[0] for b in banks]
-    rows.append((shapely.linestrings(np.round(ends, 3)), "trunk", "national", "G318", "葛洲坝坝顶路", "Gezhouba Dam Road", 18.0, 4, 30, True, False))
+    rows.append(
+        (
+            shapely.linestrings(np.round(ends, 3)),
+            "trunk",
+            "national",
+            "G318",
+            "葛洲坝坝顶路",
+            "Gezhouba Dam Road",
+            18.0,
+            4,
+            30,
+            True,
+            False,
+        )
+    )
     return rows
 
 
