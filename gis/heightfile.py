@@ -1,6 +1,7 @@
 """Height rasters as they come: HGT tiles and GeoTIFF, checked before anything is made of them."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,7 +155,11 @@ def inspect_heights(path: Path, *, crs: str | None = None) -> HeightFile:
             zh=f"{name} 有 {size:,} 字节，不是 HGT 瓦片的大小：文件被截断或不是 HGT。",
         )
     try:
-        with rasterio.open(path) as dataset:
+        with warnings.catch_warnings():
+            # A raster without a place is an error here, said in our words below.
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            dataset = rasterio.open(path)
+        with dataset:
             transform = dataset.transform
             if dataset.count < 1 or dataset.width < 2 or dataset.height < 2:
                 raise UnreadableFile(f"{name} has no raster band.", zh=f"{name} 没有栅格波段。")
