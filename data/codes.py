@@ -91,7 +91,7 @@ def admin_code(text: str | int) -> AdminCode:
     ('community', '420502001000', 'street', 'residents', 'city')
     """
     digits = str(text).strip()
-    if not re.fullmatch(r"\d{2}|\d{4}|\d{6}|\d{9}|\d{12}", digits) or digits.startswith("0"):
+    if not re.fullmatch(r"[0-9]{2}|[0-9]{4}|[0-9]{6}|[0-9]{9}|[0-9]{12}", digits) or digits.startswith("0"):
         raise InputError(
             f"{digits[:40]!r} is not an administrative code: it has 2, 4, 6, 9 or 12 digits.",
             zh=f"{digits[:40]!r} 不是行政区划代码：应为 2、4、6、9 或 12 位数字。",
