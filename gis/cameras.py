@@ -1,19 +1,26 @@
 """Cameras: from what a register says to what a camera can see.
 
-A register says little and sometimes nonsense. `prepare` turns its columns into a `CameraTable`: arrays in the analysis system that the kernels of
-`gis.coverage` read. Nothing is dropped silently: what cannot be used is listed in ``rejected`` with a reason, what was assumed stands in
-``assumed`` as bits, camera by camera.
+A register says little and sometimes nonsense. `prepare` turns its columns into a `CameraTable`: arrays in the analysis
+system that the kernels of `gis.coverage` read. Nothing is dropped silently: what cannot be used is listed in
+``rejected`` with a reason, what was assumed stands in ``assumed`` as bits, camera by camera.
 
 What is decided here
 --------------------
-* **Steerable** cameras (PTZ dome 1, dome 2, remote-controlled dome 5) can look anywhere but not everywhere at once: their full circle is *possible*;
-  the sector around a registered azimuth, their home position, is *confirmed*. Without an azimuth nothing of them is confirmed.
-* **Panoramic** cameras (6) see all round at once: the full circle is confirmed. Split cameras (7) are treated as steerable.
-* **Fixed** cameras (3, 4, and those of unknown kind) need an azimuth. Without one the full circle is possible and nothing is confirmed.
-* A **direction code** (1 E … 8 NW) is an azimuth known to 22.5 degrees: confirmed is what is seen at every azimuth within that, possible what is
+* **Steerable** cameras (PTZ dome 1, dome 2, remote-controlled dome 5) can look anywhere but not everywhere at once:
+  their full circle is *possible*;
+  the sector around a registered azimuth, their home position, is *confirmed*. Without an azimuth nothing of them is
+  confirmed.
+* **Panoramic** cameras (6) see all round at once: the full circle is confirmed. Split cameras (7) are treated as
+  steerable.
+* **Fixed** cameras (3, 4, and those of unknown kind) need an azimuth. Without one the full circle is possible and
+  nothing is confirmed.
+* A **direction code** (1 E … 8 NW) is an azimuth known to 22.5 degrees: confirmed is what is seen at every azimuth
+  within that, possible what is
   seen at any. With a view of 60 degrees: 15 degrees confirmed, 105 possible.
-* **Online**: a camera that is off, or under repair, counts as installed only. One of unknown state is never confirmed online, but possible.
-* The **vertical view** is ``tilt ± vfov / 2`` below the horizon; what lies nearer is the blind zone. A steerable camera can tilt, so its possible
+* **Online**: a camera that is off, or under repair, counts as installed only. One of unknown state is never confirmed
+  online, but possible.
+* The **vertical view** is ``tilt ± vfov / 2`` below the horizon; what lies nearer is the blind zone. A steerable camera
+  can tilt, so its possible
   view has no blind zone.
 """
 
@@ -87,11 +94,9 @@ class CameraTable:
     azimuth_deg : centre of view, clockwise from grid north; 0 where unknown.
     half_confirmed_deg : half angle of what is surely in view; negative: nothing. 180: full circle.
     half_possible_deg : half angle of what may be in view.
-    slope_confirmed, slope_possible : float64 arrays (n, 2), least and greatest rise over run of a line of sight that is in view.
-    view_m : how far the camera looks at all.
-    radius_m : float64 array (n, d), how far each density reaches; falls from column to column.
-    online : int8, 1 on, 0 off, 2 unknown.
-    assumed : uint16, bits of `Assumed`.
+    slope_confirmed, slope_possible : float64 arrays (n, 2), least and greatest rise over run of a line of sight that is
+    in view. view_m : how far the camera looks at all. radius_m : float64 array (n, d), how far each density reaches;
+    falls from column to column. online : int8, 1 on, 0 off, 2 unknown. assumed : uint16, bits of `Assumed`.
     densities_px_m : the densities, rising.
     """
 
@@ -171,8 +176,10 @@ class CameraTable:
             raise InputError("The two sets of cameras use different densities.", zh="两组摄像机的像素密度不同。")
         twice = set(self.id) & set(other.id)
         if twice:
-            raise InputError(f"A camera stands in both sets: {sorted(twice)[0]!r}.", zh=f"摄像机重复：{sorted(twice)[0]!r}。")
-        arrays = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _ARRAYS}
+            raise InputError(
+                f"A camera stands in both sets: {sorted(twice)[0]!r}.", zh=f"摄像机重复：{sorted(twice)[0]!r}。"
+            )
+        arrays: dict[str, Any] = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _ARRAYS}
         return replace(self, id=self.id + other.id, rejected=self.rejected + other.rejected, **arrays)
 
 
@@ -198,7 +205,8 @@ def check_densities(densities_px_m: Sequence[float]) -> tuple[float, ...]:
     Raises
     ------
     InputError
-        None, not positive, more than eight, or finer than 80 px/m: Baige plans scenes and computes nothing about recognising persons.
+        None, not positive, more than eight, or finer than 80 px/m: Baige plans scenes and computes nothing about
+        recognising persons.
     """
     values = tuple(sorted({float(d) for d in densities_px_m}))
     if not values or len(values) > 8 or not all(math.isfinite(d) and d > 0 for d in values):
@@ -227,9 +235,10 @@ def prepare(
     Parameters
     ----------
     cameras : GeoDataFrame or mapping of columns
-        A GeoDataFrame of points with a reference system, or columns of one length that include ``x`` and ``y`` in metres. Further columns, all
-        optional: ``id``, ``azimuth_deg``, ``direction``, ``hfov_deg`` (or ``sensor_w_mm`` and ``focal_mm``), ``vfov_deg``, ``tilt_deg``,
-        ``mount_height_m``, ``view_dist_m``, ``res_w_px``, ``ptz_type``, ``room_type``, ``net_status``, ``device_state``.
+        A GeoDataFrame of points with a reference system, or columns of one length that include ``x`` and ``y`` in
+        metres. Further columns, all optional: ``id``, ``azimuth_deg``, ``direction``, ``hfov_deg`` (or ``sensor_w_mm``
+        and ``focal_mm``), ``vfov_deg``, ``tilt_deg``, ``mount_height_m``, ``view_dist_m``, ``res_w_px``, ``ptz_type``,
+        ``room_type``, ``net_status``, ``device_state``.
     defaults : CameraDefaults, optional
         What is assumed where a column is missing or empty; ``defaults_by_type`` says it by ``ptz_type``.
     densities_px_m : sequence of float
@@ -322,7 +331,7 @@ class _Reader:
             self._mark(use, Assumed.AZIMUTH_FROM_CODE)
         self.unknown = np.isnan(azimuth) & ~self.panoramic
         self._mark(self.unknown, Assumed.DIRECTION_UNKNOWN)
-        self.azimuth = np.where(np.isnan(azimuth), 0.0, azimuth % 360.0)
+        self.azimuth = np.where(np.isfinite(azimuth), azimuth, 0.0) % 360.0
         self.code = code
 
     def _reject(self, where: npt.NDArray[np.bool_], reason: str, values: Floats | None, en: str, zh: str) -> None:
@@ -333,13 +342,25 @@ class _Reader:
 
     def check(self, bounds: tuple[float, float, float, float] | None) -> None:
         c = self.columns
-        self._reject(~(np.isfinite(c.x) & np.isfinite(c.y)), "no_position", None, "It has no usable position.", "没有可用的位置。")
+        self._reject(
+            ~(np.isfinite(c.x) & np.isfinite(c.y)),
+            "no_position",
+            None,
+            "It has no usable position.",
+            "没有可用的位置。",
+        )
         if bounds is not None:
             west, south, east, north = bounds
             out = (c.x < west) | (c.x > east) | (c.y < south) | (c.y > north)
             self._reject(out, "outside", None, "It lies outside the area of analysis.", "位置在分析范围之外。")
         indoor = c.number("room_type") == 2
-        self._reject(indoor, "indoor", None, "It is an indoor camera: it watches no outdoor space.", "室内摄像机，不覆盖室外空间。")
+        self._reject(
+            indoor,
+            "indoor",
+            None,
+            "It is an indoor camera: it watches no outdoor space.",
+            "室内摄像机，不覆盖室外空间。",
+        )
         self._reject(c.state() == "removed", "removed", None, "It has been removed.", "已拆除。")
         seen: dict[str, int] = {}
         twice = np.zeros(len(c.id), dtype=np.bool_)
@@ -348,21 +369,43 @@ class _Reader:
             seen.setdefault(name, i)
         self._reject(twice, "duplicate", None, "Another camera has the same identifier.", "标识与另一台摄像机重复。")
         kind = self.given_kind
-        self._reject(~(np.isnan(kind) | np.isin(kind, range(1, 8))), "ptz_type", kind, "Structure type {} does not exist.", "结构类型 {} 不存在。")
+        odd = ~(np.isnan(kind) | np.isin(kind, range(1, 8)))
+        self._reject(odd, "ptz_type", kind, "Structure type {} does not exist.", "结构类型 {} 不存在。")
         code = self.code
-        self._reject(~(np.isnan(code) | np.isin(code, range(1, 9))), "direction", code, "Direction code {} does not exist.", "监视方位代码 {} 不存在。")
+        odd = ~(np.isnan(code) | np.isin(code, range(1, 9)))
+        self._reject(odd, "direction", code, "Direction code {} does not exist.", "监视方位代码 {} 不存在。")
         azimuth = self.given_azimuth
         odd = ~np.isnan(azimuth) & ~((azimuth >= 0) & (azimuth <= 360))
         self._reject(odd, "azimuth", azimuth, "Azimuth {}° is not within 0–360°.", "方位角 {}° 不在 0–360° 之间。")
         wide = np.where(self.panoramic, 360.0, 170.0)
-        self._reject(~((self.hfov > 0) & (self.hfov <= wide)), "hfov", self.hfov, "A horizontal view of {}° is not possible.", "水平视场角 {}° 不合理。")
-        self._reject(~((self.vfov > 0) & (self.vfov <= 180)), "vfov", self.vfov, "A vertical view of {}° is not possible.", "垂直视场角 {}° 不合理。")
-        self._reject(~(np.abs(self.tilt) <= 90), "tilt", self.tilt, "A tilt of {}° is not within −90–90°.", "俯角 {}° 不在 −90–90° 之间。")
+        odd = ~((self.hfov > 0) & (self.hfov <= wide))
+        self._reject(odd, "hfov", self.hfov, "A horizontal view of {}° is not possible.", "水平视场角 {}° 不合理。")
+        odd = ~((self.vfov > 0) & (self.vfov <= 180))
+        self._reject(odd, "vfov", self.vfov, "A vertical view of {}° is not possible.", "垂直视场角 {}° 不合理。")
+        self._reject(
+            ~(np.abs(self.tilt) <= 90),
+            "tilt",
+            self.tilt,
+            "A tilt of {}° is not within −90–90°.",
+            "俯角 {}° 不在 −90–90° 之间。",
+        )
         low = ~(self.height > 0)
-        self._reject(low, "mount_height", self.height, "A mount height of {} m is not above ground.", "安装高度 {} 米不在地面以上。")
+        self._reject(
+            low,
+            "mount_height",
+            self.height,
+            "A mount height of {} m is not above ground.",
+            "安装高度 {} 米不在地面以上。",
+        )
         high = ~(self.height <= MOUNT_HEIGHT_MAX_M)
         limit = f"{MOUNT_HEIGHT_MAX_M:g}"
-        self._reject(high, "mount_height", self.height, "A mount height of {} m is above " + limit + " m.", "安装高度 {} 米超过 " + limit + " 米。")
+        self._reject(
+            high,
+            "mount_height",
+            self.height,
+            "A mount height of {} m is above " + limit + " m.",
+            "安装高度 {} 米超过 " + limit + " 米。",
+        )
         far = ~((self.view > 0) & (self.view <= VIEW_DIST_MAX_M))
         self._reject(far, "range", self.view, "A view distance of {} m is not possible.", "可视距离 {} 米不合理。")
         res = ~((self.res >= 64) & (self.res <= 100_000))
@@ -376,7 +419,9 @@ class _Reader:
             pixels_per_m = np.where(all_round, np.radians(self.hfov), 2.0 * np.tan(np.radians(np.minimum(half, 89.0))))
             view = np.minimum(self.view, range_max_m)
             self._mark(self.view > range_max_m, Assumed.RANGE_CUT)
-            radius = np.minimum(view[:, None], self.res[:, None] / (np.array(densities)[None, :] * pixels_per_m[:, None]))
+            radius = np.minimum(
+                view[:, None], self.res[:, None] / (np.array(densities)[None, :] * pixels_per_m[:, None])
+            )
             confirmed = np.where(self.unknown, -1.0, half - self.accuracy)
             confirmed = np.where(confirmed <= 0.0, -1.0, confirmed)
             possible = np.where(self.unknown | self.steerable, 180.0, np.minimum(half + self.accuracy, 180.0))
@@ -416,7 +461,9 @@ def _slope(angle_deg: Floats) -> Floats:
     return np.where(angle_deg <= -89.9, -np.inf, np.where(angle_deg >= 89.9, np.inf, steep))
 
 
-def describe_assumed(tally: Mapping[Assumed, int], cameras: int, rejected: int, defaults: CameraDefaults) -> tuple[str, ...]:
+def describe_assumed(
+    tally: Mapping[Assumed, int], cameras: int, rejected: int, defaults: CameraDefaults
+) -> tuple[str, ...]:
     """Assumptions in words, with how many of ``cameras`` each was made for."""
     said = {
         Assumed.HEIGHT: f"mount height {defaults.mount_height_m:g} m by default",

@@ -45,13 +45,19 @@ class Columns:
             return ready.astype(np.float64)
         raw = np.asarray(values, dtype=object).reshape(-1)
         if len(raw) != len(self.id):
-            raise InputError(f"Column {name} has {len(raw)} values for {len(self.id)} cameras.", zh=f"列 {name} 的长度与摄像机数不符。")
+            raise InputError(
+                f"Column {name} has {len(raw)} values for {len(self.id)} cameras.",
+                zh=f"列 {name} 的长度与摄像机数不符。",
+            )
         numbers = np.empty(len(raw), dtype=np.float64)
         for i, value in enumerate(raw):
             try:
                 numbers[i] = np.nan if _empty(value) else float(value)
             except (TypeError, ValueError) as error:
-                raise InputError(f"Column {name}: {str(value)[:40]!r} is not a number.", zh=f"列 {name}：{str(value)[:40]!r} 不是数字。") from error
+                raise InputError(
+                    f"Column {name}: {str(value)[:40]!r} is not a number.",
+                    zh=f"列 {name}：{str(value)[:40]!r} 不是数字。",
+                ) from error
         return numbers
 
     def text(self, name: str) -> list[str]:
@@ -79,8 +85,23 @@ class Columns:
         return status
 
 
+def _system(crs: Any) -> str:
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        return str(CRS.from_user_input(crs).to_string())
+    except CRSError as error:
+        raise CRSMismatch("The analysis system is not known.", zh="无法识别分析坐标系。") from error
+
+
 def _empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and math.isnan(value)) or str(value) == "<NA>"
+    return (
+        value is None
+        or (isinstance(value, str) and not value.strip())
+        or (isinstance(value, float) and math.isnan(value))
+        or str(value) == "<NA>"
+    )
 
 
 def read_columns(cameras: "gpd.GeoDataFrame | Mapping[str, Any]", *, crs: Any = None) -> Columns:
@@ -96,24 +117,32 @@ def read_columns(cameras: "gpd.GeoDataFrame | Mapping[str, Any]", *, crs: Any = 
         if crs is not None:
             frame = frame.to_crs(crs)
         elif frame.crs.is_geographic:
-            raise CRSMismatch("The cameras are in degrees: name the analysis system.", zh="摄像机坐标以度为单位：请指定分析坐标系。")
+            raise CRSMismatch(
+                "The cameras are in degrees: name the analysis system.", zh="摄像机坐标以度为单位：请指定分析坐标系。"
+            )
         system = frame.crs.to_string()
         points = np.asarray(frame.geometry.values, dtype=object)
         kinds = shapely.get_type_id(points)
         usable = (kinds == 0) & ~shapely.is_empty(points)
         x = np.where(usable, shapely.get_x(points), np.nan)
         y = np.where(usable, shapely.get_y(points), np.nan)
-        other: Mapping[str, Any] = {str(name): frame[name].to_numpy() for name in frame.columns if name != frame.geometry.name}
+        other: Mapping[str, Any] = {
+            str(name): frame[name].to_numpy() for name in frame.columns if name != frame.geometry.name
+        }
         names = other.get("id", frame.index.to_numpy())
     else:
         if "x" not in cameras or "y" not in cameras:
             raise InputError("Cameras need columns x and y in metres.", zh="摄像机需要以米为单位的 x、y 列。")
-        bare = Columns(id=tuple(str(i) for i in range(len(cameras["x"]))), x=np.empty(0), y=np.empty(0), other=cameras, crs=None)
+        bare = Columns(
+            id=tuple(str(i) for i in range(len(cameras["x"]))), x=np.empty(0), y=np.empty(0), other=cameras, crs=None
+        )
         x, y = bare.number("x"), bare.number("y")
         other = cameras
         names = cameras.get("id", range(len(x)))
-        system = None if crs is None else str(crs)
+        system = None if crs is None else _system(crs)
     identifiers = tuple(str(name) for name in names)
     if len(identifiers) != len(x):
         raise InputError("Column id has another length than the positions.", zh="列 id 的长度与位置数不符。")
-    return Columns(id=identifiers, x=np.asarray(x, dtype=np.float64), y=np.asarray(y, dtype=np.float64), other=other, crs=system)
+    return Columns(
+        id=identifiers, x=np.asarray(x, dtype=np.float64), y=np.asarray(y, dtype=np.float64), other=other, crs=system
+    )

@@ -45,17 +45,32 @@ class Optics:
 
     def __post_init__(self) -> None:
         if not 0 < self.hfov_deg <= 360:
-            raise InputError(f"A horizontal view of {self.hfov_deg:g}° is not possible.", zh=f"水平视场角 {self.hfov_deg:g}° 不合理。")
+            raise InputError(
+                f"A horizontal view of {self.hfov_deg:g}° is not possible.",
+                zh=f"水平视场角 {self.hfov_deg:g}° 不合理。",
+            )
         if not 0 < self.vfov_deg <= 180:
-            raise InputError(f"A vertical view of {self.vfov_deg:g}° is not possible.", zh=f"垂直视场角 {self.vfov_deg:g}° 不合理。")
+            raise InputError(
+                f"A vertical view of {self.vfov_deg:g}° is not possible.", zh=f"垂直视场角 {self.vfov_deg:g}° 不合理。"
+            )
         if not -90 <= self.tilt_deg <= 90:
-            raise InputError(f"A tilt of {self.tilt_deg:g}° is not within −90–90°.", zh=f"俯角 {self.tilt_deg:g}° 不在 −90–90° 之间。")
+            raise InputError(
+                f"A tilt of {self.tilt_deg:g}° is not within −90–90°.",
+                zh=f"俯角 {self.tilt_deg:g}° 不在 −90–90° 之间。",
+            )
         if not (self.res_w_px > 0 and self.mount_height_m > 0):
             raise InputError("Resolution and mount height must be positive.", zh="分辨率和安装高度须为正数。")
 
     @classmethod
     def from_lens(
-        cls, *, sensor_w_mm: float, sensor_h_mm: float, focal_mm: float, res_w_px: float, mount_height_m: float, tilt_deg: float
+        cls,
+        *,
+        sensor_w_mm: float,
+        sensor_h_mm: float,
+        focal_mm: float,
+        res_w_px: float,
+        mount_height_m: float,
+        tilt_deg: float,
     ) -> "Optics":
         """The optics of a rectilinear lens: ``fov = 2 atan(sensor / 2 focal)``.
 
@@ -75,13 +90,19 @@ class Optics:
         )
 
     def range_m(self, density_px_m: float, *, view_dist_m: float = math.inf) -> float:
-        """How far a density reaches: ``res / (2 D tan(hfov / 2))``; from 180 degrees on, where no plane picture exists, ``res / (D hfov)``."""
+        """How far a density reaches: ``res / (2 D tan(hfov / 2))``.
+
+        From 180 degrees on, where no plane picture exists, ``res / (D hfov)``.
+        """
         half = math.radians(self.hfov_deg) / 2
         across = 2 * half if self.hfov_deg >= 180 else 2 * math.tan(half)
         return min(view_dist_m, self.res_w_px / (density_px_m * across))
 
     def blind_zone_m(self, *, target_height_m: float = 0.0) -> float:
-        """Distance on flat ground from the foot of the mount to the first point in view; infinite when the camera looks above it."""
+        """Distance on flat ground from the foot of the mount to the first point in view.
+
+        Infinite when the camera looks above it.
+        """
         return self._meets(self.tilt_deg + self.vfov_deg / 2, target_height_m)
 
     def farthest_m(self, *, target_height_m: float = 0.0) -> float:

@@ -1,6 +1,7 @@
 """What the cameras of a city see, cell by cell.
 
-`compute` is the whole way: cameras and a surface in, counts out, tile by tile, on all cores or a cluster. No database is needed.
+`compute` is the whole way: cameras and a surface in, counts out, tile by tile, on all cores or a cluster. No database
+is needed.
 """
 
 import math
@@ -55,10 +56,11 @@ def compute(
     Parameters
     ----------
     cameras : CameraTable, GeoDataFrame or mapping of columns
-        What is not a `CameraTable` goes through `gis.cameras.prepare` with ``defaults``, ``densities_px_m``, ``range_max_m``, ``crs`` and ``bounds``.
+        What is not a `CameraTable` goes through `gis.cameras.prepare` with ``defaults``, ``densities_px_m``,
+        ``range_max_m``, ``crs`` and ``bounds``.
     surface : Surface, optional
-        Terrain and buildings. Without it one is made of ``terrain`` and ``buildings`` with cells of ``cell_m`` (1 m); without those the ground is taken as
-        flat and free, and the result says so.
+        Terrain and buildings. Without it one is made of ``terrain`` and ``buildings`` with cells of ``cell_m`` (1 m);
+        without those the ground is taken as flat and free, and the result says so.
     target_height_m : float
         Height above the ground (or roof) of what should be seen.
     mode : str
@@ -160,9 +162,14 @@ def job_of(
     crs: Any = None,
     bounds: tuple[float, float, float, float] | None = None,
 ) -> tuple[CameraTable, Job]:
-    """The cameras as read and as placed on the surface: what `compute`, `gis.coverage_update` and `gis.coverage_explain` work on."""
+    """The cameras as read and as placed on the surface.
+
+    What `compute`, `gis.coverage_update` and `gis.coverage_explain` work on.
+    """
     if mode not in FAN_DENSITY:
-        raise InputError(f"There is no mode {mode!r}; there are 'exact' and 'fast'.", zh=f"没有模式 {mode!r}，可选 exact 和 fast。")
+        raise InputError(
+            f"There is no mode {mode!r}; there are 'exact' and 'fast'.", zh=f"没有模式 {mode!r}，可选 exact 和 fast。"
+        )
     if not (math.isfinite(target_height_m) and 0 <= target_height_m <= 100):
         raise InputError("The target height must be 0 to 100 m.", zh="目标高度须为 0–100 米。")
     if surface is None:
@@ -189,7 +196,8 @@ def job_of(
     sights = float(np.sum((2.0 * table.reach_m / surface.cell_m + 1.0) ** 2)) if len(table) else 0.0
     if sights > SIGHTS_MAX:
         raise LimitExceeded(
-            f"{len(table):,} cameras would look at {sights:.1e} cells of {surface.cell_m:g} m; at most {SIGHTS_MAX:.0e}. Use larger cells or a smaller area.",
+            f"{len(table):,} cameras would look at {sights:.1e} cells of {surface.cell_m:g} m; at most {SIGHTS_MAX:.0e}. "
+            "Use larger cells or a smaller area.",
             zh=f"{len(table):,} 台摄像机共需计算 {sights:.1e} 个像元，超过上限 {SIGHTS_MAX:.0e}。请用更大的像元或更小的范围。",
         )
     return table, Job(placed=place(table, surface), surface=surface, target_height_m=target_height_m, mode=mode)

@@ -1,7 +1,9 @@
-"""The result of a coverage run: counts of cameras in compressed chunks of 256 × 256 cells, kept only where there is anything.
+"""The result of a coverage run.
 
-Chunks lie on the lattice of the analysis system, whatever tiles the work was cut into, and hold whole numbers: two runs with the same cameras and surface
-hold the same bytes.
+Counts of cameras in compressed chunks of 256 × 256 cells, kept only where there is anything.
+
+Chunks lie on the lattice of the analysis system, whatever tiles the work was cut into, and hold whole numbers: two runs
+with the same cameras and surface hold the same bytes.
 """
 
 import hashlib
@@ -25,7 +27,9 @@ PRODUCTS = ("confirmed_installed", "possible_installed", "confirmed_online", "po
 Counts = npt.NDArray[np.uint16]
 
 
-def fingerprint(cameras_digest: int, surface_digest: str, mode: str, target_height_m: float, densities_px_m: tuple[float, ...]) -> str:
+def fingerprint(
+    cameras_digest: int, surface_digest: str, mode: str, target_height_m: float, densities_px_m: tuple[float, ...]
+) -> str:
     """A name for the inputs of a run."""
     text = f"{ENGINE} {cameras_digest:x} {surface_digest} {mode} {target_height_m!r} {densities_px_m!r}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -50,8 +54,9 @@ def unpack(data: bytes, bands: int) -> Counts:
 class CoverageResult:
     """How many cameras see each cell, for four products and each density.
 
-    The products are ``confirmed_installed``, ``possible_installed``, ``confirmed_online`` and ``possible_online``. A cell's count at a density is the
-    number of cameras that see it at that density or a finer one. Rows grow to the north.
+    The products are ``confirmed_installed``, ``possible_installed``, ``confirmed_online`` and ``possible_online``. A
+    cell's count at a density is the number of cameras that see it at that density or a finer one. Rows grow to the
+    north.
 
     Attributes
     ----------
@@ -61,7 +66,8 @@ class CoverageResult:
     crs : analysis system, where known.
     mode, target_height_m : how the run was made.
     cameras : how many took part; ``rejected`` those that did not; ``tally`` how many each assumption was made for.
-    cameras_digest, surface_digest : names of the inputs; the first is a sum over the cameras, so that it follows changes.
+    cameras_digest, surface_digest : names of the inputs; the first is a sum over the cameras, so that it follows
+    changes.
     """
 
     cell_m: float
@@ -82,7 +88,9 @@ class CoverageResult:
     @property
     def fingerprint(self) -> str:
         """A name for all inputs of the run; equal inputs give the same, in whatever order the cameras stand."""
-        return fingerprint(self.cameras_digest, self.surface_digest, self.mode, self.target_height_m, self.densities_px_m)
+        return fingerprint(
+            self.cameras_digest, self.surface_digest, self.mode, self.target_height_m, self.densities_px_m
+        )
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -118,7 +126,10 @@ class CoverageResult:
             No such product or density was computed.
         """
         if product not in PRODUCTS:
-            raise InputError(f"There is no coverage product {product!r}; there are {', '.join(PRODUCTS)}.", zh=f"没有覆盖产品 {product!r}。")
+            raise InputError(
+                f"There is no coverage product {product!r}; there are {', '.join(PRODUCTS)}.",
+                zh=f"没有覆盖产品 {product!r}。",
+            )
         density = self.densities_px_m[0] if density_px_m is None else float(density_px_m)
         if density not in self.densities_px_m:
             raise InputError(f"Density {density:g} px/m was not computed.", zh=f"未计算 {density:g} 像素/米的密度。")

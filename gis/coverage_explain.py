@@ -1,8 +1,8 @@
 """Why a place is not seen.
 
-For every place and every camera that looks as far, the stages of being seen are gone through: range, direction, line of sight, vertical view, density,
-direction known, working. The camera that gets farthest decides (the nearest of equals), and the stage at which it fails is the cause: so the cause names what is least
-to be changed.
+For every place and every camera that looks as far, the stages of being seen are gone through: range, direction, line of
+sight, vertical view, density, direction known, working. The camera that gets farthest decides (the nearest of equals),
+and the stage at which it fails is the cause: so the cause names what is least to be changed.
 """
 
 import math
@@ -69,7 +69,10 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """For n places: ``cause`` uint8 of `Cause`; ``camera`` identifier of the camera that decides, None without one; ``distance_m`` to it, NaN without."""
+    """For n places: ``cause`` uint8 of `Cause`.
+
+    ``camera`` identifier of the camera that decides, None without one; ``distance_m`` to it, NaN without.
+    """
 
     cause: npt.NDArray[np.uint8]
     camera: npt.NDArray[np.object_]
@@ -110,15 +113,23 @@ def explain(
         raise InputError(f"There is no coverage product {product!r}.", zh=f"没有覆盖产品 {product!r}。")
     density = cameras.densities_px_m[0] if density_px_m is None else float(density_px_m)
     if density not in cameras.densities_px_m:
-        raise InputError(f"The cameras were not prepared for {density:g} px/m.", zh=f"摄像机未按 {density:g} 像素/米准备。")
+        raise InputError(
+            f"The cameras were not prepared for {density:g} px/m.", zh=f"摄像机未按 {density:g} 像素/米准备。"
+        )
     xs, ys = np.asarray(x, dtype=np.float64).reshape(-1), np.asarray(y, dtype=np.float64).reshape(-1)
     if xs.shape != ys.shape or not (np.isfinite(xs).all() and np.isfinite(ys).all()):
-        raise InputError("Points need finite coordinates, one y for each x.", zh="点坐标须为有限数值，且 x、y 数量一致。")
+        raise InputError(
+            "Points need finite coordinates, one y for each x.", zh="点坐标须为有限数值，且 x、y 数量一致。"
+        )
     if len(xs) > PLACES_MAX:
         raise LimitExceeded(f"{len(xs):,} places are too many for one call.", zh=f"单次最多 {PLACES_MAX:,} 处。")
     _, job = job_of(cameras, surface, target_height_m=target_height_m, densities_px_m=cameras.densities_px_m)
     placed = job.placed
-    by_name = np.argsort(np.array(placed.cameras.id, dtype=np.str_), kind="stable") if len(placed.cameras) else np.empty(0, dtype=np.int64)
+    by_name = (
+        np.argsort(np.array(placed.cameras.id, dtype=np.str_), kind="stable")
+        if len(placed.cameras)
+        else np.empty(0, dtype=np.int64)
+    )
     table = placed.cameras.take(by_name)
     cam_row, cam_col, eye = placed.row[by_name], placed.col[by_name], placed.eye_m[by_name]
     unsure = (table.assumed & np.uint16(Assumed.DIRECTION_UNKNOWN | Assumed.AZIMUTH_FROM_CODE)) > 0
@@ -135,11 +146,16 @@ def explain(
             row, col = int(rows[part].min()), int(cols[part].min())
             end_row, end_col = int(rows[part].max()), int(cols[part].max())
             near = (
-                (cam_row + view_cells >= row) & (cam_row - view_cells <= end_row) & (cam_col + view_cells >= col) & (cam_col - view_cells <= end_col)
+                (cam_row + view_cells >= row)
+                & (cam_row - view_cells <= end_row)
+                & (cam_col + view_cells >= col)
+                & (cam_col - view_cells <= end_col)
             )
             which = np.flatnonzero(near).astype(np.int64)
             margin = widest + 1
-            window = surface.window(row - margin, col - margin, end_row - row + 2 * margin + 1, end_col - col + 2 * margin + 1)
+            window = surface.window(
+                row - margin, col - margin, end_row - row + 2 * margin + 1, end_col - col + 2 * margin + 1
+            )
             codes, places, metres = _explain(
                 window.z,
                 window.ground,
@@ -256,7 +272,9 @@ def _explain(
                     elif confirmed and not (
                         slope >= slope_confirmed[k, 0]
                         and slope <= slope_confirmed[k, 1]
-                        and in_sector(dc, dr, d, sine, cosine, half_confirmed[k], math.cos(math.radians(half_confirmed[k])))
+                        and in_sector(
+                            dc, dr, d, sine, cosine, half_confirmed[k], math.cos(math.radians(half_confirmed[k]))
+                        )
                     ):
                         cause = 7 if unsure[k] else 2  # a camera that can turn, and looks elsewhere
                         rank = 6

@@ -21,12 +21,14 @@ PIECE_CELLS = 4096
 DESCRIPTION = "coverage.json"
 
 
-def write_coverage(result: CoverageResult, folder: Path, *, crs: Any = None, piece_cells: int = PIECE_CELLS, workers: int = 2) -> list[Path]:
+def write_coverage(
+    result: CoverageResult, folder: Path, *, crs: Any = None, piece_cells: int = PIECE_CELLS, workers: int = 2
+) -> list[Path]:
     """Write a result.
 
-    For every product and piece of ``piece_cells`` cells in which there is anything: ``<product>_<row>_<col>.tif`` with one band for each density (how many
-    cameras see a cell at that density or finer) and, last, the best class of density (0 not seen). Nothing is lost: `read_coverage` gives the same
-    result.
+    For every product and piece of ``piece_cells`` cells in which there is anything: ``<product>_<row>_<col>.tif`` with
+    one band for each density (how many cameras see a cell at that density or finer) and, last, the best class of
+    density (0 not seen). Nothing is lost: `read_coverage` gives the same result.
 
     Parameters
     ----------
@@ -61,7 +63,11 @@ def write_coverage(result: CoverageResult, folder: Path, *, crs: Any = None, pie
     pieces = sorted({(math.floor(row / per), math.floor(col / per)) for row, col in result.chunks})
     n = len(result.densities_px_m)
     names = [f"cameras at {d:g} px/m" for d in result.densities_px_m] + ["best density class"]
-    tags = {"BAIGE_FINGERPRINT": result.fingerprint, "BAIGE_MODE": result.mode, "BAIGE_TARGET_HEIGHT_M": f"{result.target_height_m:g}"}
+    tags = {
+        "BAIGE_FINGERPRINT": result.fingerprint,
+        "BAIGE_MODE": result.mode,
+        "BAIGE_TARGET_HEIGHT_M": f"{result.target_height_m:g}",
+    }
 
     def piece(key: tuple[int, int]) -> list[Path]:
         rows = [k for k in result.chunks if (math.floor(k[0] / per), math.floor(k[1] / per)) == key]
@@ -146,13 +152,22 @@ def read_coverage(folder: Path) -> CoverageResult:
     n, cell = len(result.densities_px_m), result.cell_m
     places: dict[tuple[int, int], list[tuple[int, Path]]] = {}
     for name in files:
-        product, row, col = name.removesuffix(".tif").rsplit("_", 2)
-        places.setdefault((int(row), int(col)), []).append((PRODUCTS.index(product), folder / name))
+        product, south, west = name.removesuffix(".tif").rsplit("_", 2)
+        places.setdefault((int(south), int(west)), []).append((PRODUCTS.index(product), folder / name))
     for (row, col), parts in places.items():
         rows, cols = raster_size(parts[0][1])
         counts = np.zeros((result.bands, rows, cols), dtype=np.uint16)
         for number, path in parts:
-            bands = read_mosaic([path], west_m=col * cell, south_m=row * cell, rows=rows, cols=cols, cell_m=cell, bands=n + 1, dtype=np.uint16)
+            bands = read_mosaic(
+                [path],
+                west_m=col * cell,
+                south_m=row * cell,
+                rows=rows,
+                cols=cols,
+                cell_m=cell,
+                bands=n + 1,
+                dtype=np.uint16,
+            )
             counts[number * n : (number + 1) * n] = bands[:n]
         for r in range(0, rows, CHUNK):
             for c in range(0, cols, CHUNK):

@@ -42,8 +42,13 @@ def _sector_box(centre_deg: float, half_deg: float, reach: int) -> tuple[int, in
 
 
 @kernel
-def in_sector(east: float, north: float, distance: float, sine: float, cosine: float, half_deg: float, cos_half: float) -> bool:
-    """Whether a place (east, north) of the apex lies within ``half_deg`` of the axis (sine, cosine); negative: nothing does."""
+def in_sector(
+    east: float, north: float, distance: float, sine: float, cosine: float, half_deg: float, cos_half: float
+) -> bool:
+    """Whether a place (east, north) of the apex lies within ``half_deg`` of the axis (sine, cosine).
+
+    Negative: nothing does.
+    """
     if half_deg >= 180.0:
         return True
     if half_deg < 0.0:
@@ -80,9 +85,10 @@ def count_tile(
 ) -> None:
     """Add (``sign`` 1) or take away (-1) the views of the cameras ``which`` in ``counts``.
 
-    ``counts`` has shape (rows, cols, 4 * classes): for the products confirmed installed, possible installed, confirmed online, possible online how many
-    cameras see the cell at best at each class of density. All other arrays are those of `gis.cameras.CameraTable` and `gis.coverage_place.Placed`;
-    the window ``z`` must hold every camera with its whole range and one cell around.
+    ``counts`` has shape (rows, cols, 4 * classes): for the products confirmed installed, possible installed, confirmed
+    online, possible online how many cameras see the cell at best at each class of density. All other arrays are those
+    of `gis.cameras.CameraTable` and `gis.coverage_place.Placed`; the window ``z`` must hold every camera with its whole
+    range and one cell around.
     """
     rows, cols, _bands = counts.shape
     classes = radius.shape[1]
@@ -151,7 +157,9 @@ def count_tile(
                 else:
                     slope = -1.0e300
                 if not (
-                    slope >= low_p and slope <= high_p and in_sector(dc, dr, distance, sine, cosine, half_possible[k], cos_possible)
+                    slope >= low_p
+                    and slope <= high_p
+                    and in_sector(dc, dr, distance, sine, cosine, half_possible[k], cos_possible)
                 ):
                     continue
                 best = 0
@@ -160,15 +168,24 @@ def count_tile(
                 counts[r, c, classes + best] += step
                 if may_be_on:
                     counts[r, c, 3 * classes + best] += step
-                if slope >= low_c and slope <= high_c and in_sector(dc, dr, distance, sine, cosine, half_confirmed[k], cos_confirmed):
+                if (
+                    slope >= low_c
+                    and slope <= high_c
+                    and in_sector(dc, dr, distance, sine, cosine, half_confirmed[k], cos_confirmed)
+                ):
                     counts[r, c, best] += step
                     if is_on:
                         counts[r, c, 2 * classes + best] += step
 
 
 @kernel
-def cumulate(counts: npt.NDArray[np.uint16], row: int, col: int, size: int, classes: int, out: npt.NDArray[np.uint16]) -> int:
-    """Band by band how many cameras see at a class or a finer one, for one chunk, added to ``out``; returns the greatest."""
+def cumulate(
+    counts: npt.NDArray[np.uint16], row: int, col: int, size: int, classes: int, out: npt.NDArray[np.uint16]
+) -> int:
+    """Band by band how many cameras see at a class or a finer one, for one chunk, added to ``out``.
+
+    Returns the greatest.
+    """
     greatest = 0
     for r in range(size):
         for c in range(size):

@@ -21,7 +21,10 @@ ROOF_CLEARANCE_M = 0.5
 
 @dataclass(frozen=True)
 class Placed:
-    """Cameras on a surface. ``row``, ``col`` are lattice cells, ``eye_m`` heights of the eye; ``cameras`` those that could be placed."""
+    """Cameras on a surface. ``row``, ``col`` are lattice cells, ``eye_m`` heights of the eye.
+
+    ``cameras`` those that could be placed.
+    """
 
     cameras: CameraTable
     row: npt.NDArray[np.int64]
@@ -35,9 +38,9 @@ class Placed:
 def place(cameras: CameraTable, surface: Surface) -> Placed:
     """Put cameras on a surface.
 
-    A camera stands in the centre of its cell, at its mount height above the ground. If that cell lies in a building it is moved: one that stands
-    above the roof to the edge of the roof, any other to the foot of the wall; in the direction of view where that is known, else to the nearest. Moved
-    cameras are marked ``Assumed.MOVED``.
+    A camera stands in the centre of its cell, at its mount height above the ground. If that cell lies in a building it
+    is moved: one that stands above the roof to the edge of the roof, any other to the foot of the wall; in the
+    direction of view where that is known, else to the nearest. Moved cameras are marked ``Assumed.MOVED``.
 
     Raises
     ------
@@ -79,7 +82,9 @@ def place(cameras: CameraTable, surface: Surface) -> Placed:
         assumed[i] |= np.uint16(Assumed.MOVED)
     void = keep & (ground > 0.5 * VOID_HEIGHT_M)
     for i in np.flatnonzero(void):
-        rejected.append(Rejected(cameras.id[i], "no_terrain", "It stands where the terrain is not known.", "所在位置没有地形数据。"))
+        rejected.append(
+            Rejected(cameras.id[i], "no_terrain", "It stands where the terrain is not known.", "所在位置没有地形数据。")
+        )
     keep &= ~void
     table = replace(cameras, assumed=assumed).take(keep)
     return Placed(

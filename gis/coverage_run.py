@@ -77,11 +77,25 @@ def tiles_of(placed: Placed, *, size: int) -> list[Tile]:
 
 
 def count_window(
-    job: Job, row: int, col: int, rows: int, cols: int, which: npt.NDArray[np.int64], *, sign: int = 1, counts: npt.NDArray[np.uint16] | None = None
+    job: Job,
+    row: int,
+    col: int,
+    rows: int,
+    cols: int,
+    which: npt.NDArray[np.int64],
+    *,
+    sign: int = 1,
+    counts: npt.NDArray[np.uint16] | None = None,
 ) -> npt.NDArray[np.uint16]:
-    """Counts by best class, uint16 (rows, cols, 4 * classes), of the cameras ``which`` in a window of cells; ``sign`` -1 takes away."""
+    """Counts by best class, uint16 (rows, cols, 4 * classes), of the cameras ``which`` in a window of cells.
+
+    ``sign`` -1 takes away.
+    """
     if len(which) > 65_535:
-        raise LimitExceeded(f"{len(which):,} cameras meet one tile; at most 65,535.", zh=f"单个瓦片涉及摄像机 {len(which):,} 台，上限 65,535。")
+        raise LimitExceeded(
+            f"{len(which):,} cameras meet one tile; at most 65,535.",
+            zh=f"单个瓦片涉及摄像机 {len(which):,} 台，上限 65,535。",
+        )
     placed, table = job.placed, job.placed.cameras
     reach = int(np.floor(float((table.reach_m[which] / placed.cell_m).max()))) + 1
     # the window of heights holds the tile and whatever of its cameras' views lies outside
@@ -179,7 +193,9 @@ def run_tiles(
             done += 1
     if progress is not None:
         progress(done, len(tiles))
-    results = _on_cluster(job, open_tiles, scheduler, cancel) if scheduler else _on_threads(job, open_tiles, workers, cancel)
+    results = (
+        _on_cluster(job, open_tiles, scheduler, cancel) if scheduler else _on_threads(job, open_tiles, workers, cancel)
+    )
     with contextlib.closing(results):
         for tile, part in results:
             _write_tile(folder, tile, part)
@@ -195,7 +211,9 @@ def _stop(cancel: Callable[[], bool] | None) -> None:
         raise Cancelled("The coverage run was stopped.", zh="覆盖分析已停止。")
 
 
-def _on_threads(job: Job, tiles: Iterable[Tile], workers: int, cancel: Callable[[], bool] | None) -> Generator[tuple[Tile, Chunks]]:
+def _on_threads(
+    job: Job, tiles: Iterable[Tile], workers: int, cancel: Callable[[], bool] | None
+) -> Generator[tuple[Tile, Chunks]]:
     """The kernels hold no interpreter lock: threads use all cores and share the surface."""
     waiting = iter(tiles)
     if workers <= 1:
@@ -222,21 +240,26 @@ def _on_threads(job: Job, tiles: Iterable[Tile], workers: int, cancel: Callable[
                 future.cancel()
 
 
-def _on_cluster(job: Job, tiles: list[Tile], address: str | None, cancel: Callable[[], bool] | None) -> Generator[tuple[Tile, Chunks]]:
+def _on_cluster(
+    job: Job, tiles: list[Tile], address: str | None, cancel: Callable[[], bool] | None
+) -> Generator[tuple[Tile, Chunks]]:
     """The same tiles on a dask.distributed cluster: the job is sent once to every worker."""
     try:
-        from dask.distributed import Client, as_completed
+        from dask import distributed
     except ImportError as error:  # the extra `cluster` is not installed
-        raise BackendError("A scheduler is set but dask.distributed is not installed.", zh="已设置调度器，但未安装 dask.distributed。") from error
+        raise BackendError(
+            "A scheduler is set but dask.distributed is not installed.", zh="已设置调度器，但未安装 dask.distributed。"
+        ) from error
     _stop(cancel)
     try:
-        client = Client(address, timeout="20s", set_as_default=False)
+        cluster: Any = distributed  # it comes without types
+        client = cluster.Client(address, timeout="20s", set_as_default=False)
     except (OSError, TimeoutError) as error:
         raise BackendError("The scheduler cannot be reached.", zh="无法连接调度器。") from error
     with client:
         shared: Any = client.scatter(job, broadcast=True, hash=False)
         futures = {client.submit(run_tile, shared, tile, pure=False): tile for tile in tiles}
-        for future in as_completed(list(futures)):
+        for future in cluster.as_completed(list(futures)):
             if cancel is not None and cancel():
                 client.cancel(list(futures))
             _stop(cancel)

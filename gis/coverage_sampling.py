@@ -1,7 +1,8 @@
 """Reading a coverage result: at points, along lines, over polygons.
 
-Polygons count the cells whose centre lies in them; lines are read at equal steps of at most one cell, each step standing for its length; points read the cell
-they lie in. Where a line or polygon leaves the chunks of a result no camera sees anything, so nothing has to be read there.
+Polygons count the cells whose centre lies in them; lines are read at equal steps of at most one cell, each step
+standing for its length; points read the cell they lie in. Where a line or polygon leaves the chunks of a result no
+camera sees anything, so nothing has to be read there.
 """
 
 import math
@@ -16,7 +17,15 @@ import shapely
 from gis.coverage_chunks import CHUNK, Counts, CoverageResult
 from gis.errors import InputError, LimitExceeded
 
-__all__ = ["LineCoverage", "PointCoverage", "PolygonCoverage", "along_lines", "at_points", "by_polygons", "sample_cells"]
+__all__ = [
+    "LineCoverage",
+    "PointCoverage",
+    "PolygonCoverage",
+    "along_lines",
+    "at_points",
+    "by_polygons",
+    "sample_cells",
+]
 
 Floats = npt.NDArray[np.float64]
 STEPS_MAX = 50_000_000
@@ -31,7 +40,10 @@ class PointCoverage:
 
 @dataclass(frozen=True)
 class LineCoverage:
-    """Metres of each line: ``length_m`` (n,), ``covered_m`` (n, products, densities), seen by one camera only ``single_m`` (n, products)."""
+    """Metres of each line.
+
+    ``length_m`` (n,), ``covered_m`` (n, products, densities), seen by one camera only ``single_m`` (n, products).
+    """
 
     length_m: Floats
     covered_m: Floats
@@ -40,7 +52,10 @@ class LineCoverage:
 
 @dataclass(frozen=True)
 class PolygonCoverage:
-    """Square metres of each polygon: ``area_m2`` (n,) as counted in cells, ``covered_m2`` (n, products, densities), ``single_m2`` (n, products)."""
+    """Square metres of each polygon.
+
+    ``area_m2`` (n,) as counted in cells, ``covered_m2`` (n, products, densities), ``single_m2`` (n, products).
+    """
 
     area_m2: Floats
     covered_m2: Floats
@@ -84,12 +99,16 @@ def at_points(result: CoverageResult, x: npt.ArrayLike, y: npt.ArrayLike) -> Poi
     """
     xs, ys = np.asarray(x, dtype=np.float64).reshape(-1), np.asarray(y, dtype=np.float64).reshape(-1)
     if xs.shape != ys.shape or not (np.isfinite(xs).all() and np.isfinite(ys).all()):
-        raise InputError("Points need finite coordinates, one y for each x.", zh="点坐标须为有限数值，且 x、y 数量一致。")
+        raise InputError(
+            "Points need finite coordinates, one y for each x.", zh="点坐标须为有限数值，且 x、y 数量一致。"
+        )
     counts = sample_cells(result, _cell(ys, result.cell_m), _cell(xs, result.cell_m))
     return PointCoverage(counts.reshape(len(xs), 4, len(result.densities_px_m)))
 
 
-def along_lines(result: CoverageResult, lines: Sequence[Any] | npt.NDArray[Any], *, step_m: float | None = None) -> LineCoverage:
+def along_lines(
+    result: CoverageResult, lines: Sequence[Any] | npt.NDArray[Any], *, step_m: float | None = None
+) -> LineCoverage:
     """Metres of lines that are seen.
 
     Parameters
@@ -124,7 +143,10 @@ def line_steps(lines: npt.NDArray[Any], *, step_m: float) -> tuple[Floats, Float
     steps = np.maximum(np.ceil(length / step_m).astype(np.int64), (length > 0).astype(np.int64))
     total = int(steps.sum())
     if total > STEPS_MAX:
-        raise LimitExceeded(f"The lines would be read at {total:,} places; use larger steps.", zh=f"线要素共需采样 {total:,} 处，请加大步长。")
+        raise LimitExceeded(
+            f"The lines would be read at {total:,} places; use larger steps.",
+            zh=f"线要素共需采样 {total:,} 处，请加大步长。",
+        )
     which = np.repeat(np.arange(len(parts)), steps)
     nth = np.arange(total) - np.repeat(np.cumsum(steps) - steps, steps)
     size = np.divide(length, steps, out=np.zeros_like(length), where=steps > 0)
@@ -132,7 +154,9 @@ def line_steps(lines: npt.NDArray[Any], *, step_m: float) -> tuple[Floats, Float
     return shapely.get_x(places), shapely.get_y(places), np.asarray(owner, dtype=np.int64)[which], size[which]
 
 
-def by_polygons(result: CoverageResult, polygons: Sequence[Any] | npt.NDArray[Any], *, without: npt.NDArray[Any] | None = None) -> PolygonCoverage:
+def by_polygons(
+    result: CoverageResult, polygons: Sequence[Any] | npt.NDArray[Any], *, without: npt.NDArray[Any] | None = None
+) -> PolygonCoverage:
     """Square metres of polygons that are seen.
 
     Parameters
@@ -159,7 +183,9 @@ def by_polygons(result: CoverageResult, polygons: Sequence[Any] | npt.NDArray[An
         west, south, east, north = shapely.bounds(shape)
         r0, r1 = math.floor(south / cell), math.floor(north / cell) + 1
         c0, c1 = math.floor(west / cell), math.floor(east / cell) + 1
-        for row in range(r0 // CHUNK * CHUNK, r1, CHUNK * 4):  # in strips, so that a whole county needs no array of its size
+        for row in range(
+            r0 // CHUNK * CHUNK, r1, CHUNK * 4
+        ):  # in strips, so that a whole county needs no array of its size
             for col in range(c0 // CHUNK * CHUNK, c1, CHUNK * 4):
                 rows, cols = min(CHUNK * 4, r1 - row), min(CHUNK * 4, c1 - col)
                 mask = mask_maker.window(row, col, rows, cols).building >= 0

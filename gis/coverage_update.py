@@ -1,7 +1,7 @@
 """Following a change: one camera moved, added, removed or switched, without a new run.
 
-Counts are whole numbers, so the view of the camera as it was is taken away and the view as it is added. What comes out is, to the bit, what a full run
-with the changed cameras gives.
+Counts are whole numbers, so the view of the camera as it was is taken away and the view as it is added. What comes out
+is, to the bit, what a full run with the changed cameras gives.
 """
 
 from collections import Counter
@@ -40,8 +40,8 @@ def update(
     surface : Surface
         The one that the result was made on.
     before : CameraTable, optional
-        Cameras as they stand in the result, to be taken out; ``after`` cameras to be put in. A moved camera stands in both. Both are tables of
-        `gis.cameras.prepare`, made with the same parameters as for the run.
+        Cameras as they stand in the result, to be taken out; ``after`` cameras to be put in. A moved camera stands in
+        both. Both are tables of `gis.cameras.prepare`, made with the same parameters as for the run.
 
     Raises
     ------
@@ -51,7 +51,10 @@ def update(
         The densities differ, or a camera to be taken out is not in the result.
     """
     if surface.digest != result.surface_digest:
-        raise Conflict("Terrain or buildings have changed since the run: run the coverage again.", zh="地形或建筑在运行之后已变化，请重新运行覆盖分析。")
+        raise Conflict(
+            "Terrain or buildings have changed since the run: run the coverage again.",
+            zh="地形或建筑在运行之后已变化，请重新运行覆盖分析。",
+        )
     jobs: list[tuple[Job, int]] = []
     touched: set[tuple[int, int]] = set()
     digest, cameras = result.cameras_digest, result.cameras
@@ -60,7 +63,13 @@ def update(
     for table, sign in ((before, -1), (after, 1)):
         if table is None:
             continue
-        _, job = job_of(table, surface, target_height_m=result.target_height_m, densities_px_m=result.densities_px_m, mode=result.mode)
+        _, job = job_of(
+            table,
+            surface,
+            target_height_m=result.target_height_m,
+            densities_px_m=result.densities_px_m,
+            mode=result.mode,
+        )
         jobs.append((job, sign))
         placed = job.placed
         touched.update((tile.row // CHUNK, tile.col // CHUNK) for tile in tiles_of(placed, size=CHUNK))
@@ -74,7 +83,9 @@ def update(
         else:
             rejected = [r for r in rejected if r not in refused]
     if cameras < 0:
-        raise InputError("More cameras would be taken out than the result holds.", zh="要移除的摄像机多于结果中的数量。")
+        raise InputError(
+            "More cameras would be taken out than the result holds.", zh="要移除的摄像机多于结果中的数量。"
+        )
     chunks = dict(result.chunks)
     for key in sorted(touched):
         counts = result.chunk(*key)
@@ -83,7 +94,9 @@ def update(
             _add(job, key, sign, part)
         greatest = cumulate(part, 0, 0, CHUNK, len(result.densities_px_m), counts)
         if greatest > 60_000:  # a count below zero wraps round
-            raise DataError("A camera to be taken out does not stand in the result as given.", zh="要移除的摄像机与结果中的不一致。")
+            raise DataError(
+                "A camera to be taken out does not stand in the result as given.", zh="要移除的摄像机与结果中的不一致。"
+            )
         if greatest:
             chunks[key] = pack(counts)
         else:
@@ -104,7 +117,12 @@ def _add(job: Job, key: tuple[int, int], sign: int, part: np.ndarray[tuple[int, 
     row, col = key[0] * CHUNK, key[1] * CHUNK
     placed = job.placed
     reach = np.floor(placed.cameras.reach_m / placed.cell_m).astype(np.int64)
-    near = (placed.row + reach >= row) & (placed.row - reach < row + CHUNK) & (placed.col + reach >= col) & (placed.col - reach < col + CHUNK)
+    near = (
+        (placed.row + reach >= row)
+        & (placed.row - reach < row + CHUNK)
+        & (placed.col + reach >= col)
+        & (placed.col - reach < col + CHUNK)
+    )
     which = np.flatnonzero(near).astype(np.int64)
     if len(which):
         count_window(job, row, col, CHUNK, CHUNK, which, sign=sign, counts=part)

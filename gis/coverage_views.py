@@ -23,7 +23,10 @@ Classes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class CameraView:
-    """What one camera sees: best class of density by cell (0 not seen), uint8 (rows, cols), row 0 in the south, from lattice cell (row, col)."""
+    """What one camera sees.
+
+    Best class of density by cell (0 not seen), uint8 (rows, cols), row 0 in the south, from lattice cell (row, col).
+    """
 
     id: str
     row: int
@@ -45,7 +48,10 @@ class CameraView:
 
 @dataclass(frozen=True)
 class Privacy:
-    """How much of a camera's view falls on ground that should not be watched; ``mask`` is that part of the view, as a shapely geometry."""
+    """How much of a camera's view falls on ground that should not be watched.
+
+    ``mask`` is that part of the view, as a shapely geometry.
+    """
 
     id: str
     view_m2: float
@@ -58,8 +64,13 @@ class Privacy:
         return self.on_m2 / self.view_m2 if self.view_m2 else math.nan
 
 
-def views(cameras: CameraTable, surface: Surface, *, target_height_m: float = 0.0, mode: str = "exact", workers: int = 2) -> Iterator[CameraView]:
-    """The view of each camera that can be placed on the surface, in the order of the table; whether it is online does not matter."""
+def views(
+    cameras: CameraTable, surface: Surface, *, target_height_m: float = 0.0, mode: str = "exact", workers: int = 2
+) -> Iterator[CameraView]:
+    """The view of each camera that can be placed on the surface, in the order of the table.
+
+    Whether it is online does not matter.
+    """
     _, job = job_of(cameras, surface, target_height_m=target_height_m, densities_px_m=cameras.densities_px_m, mode=mode)
     n = len(job.placed.cameras)
     with ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="views") as pool:
@@ -79,7 +90,13 @@ def _view(job: Job, i: int) -> CameraView:
 
 
 def privacy(
-    cameras: CameraTable, surface: Surface, polygons: npt.NDArray[Any], *, confirmed: bool = True, mask: bool = True, workers: int = 2
+    cameras: CameraTable,
+    surface: Surface,
+    polygons: npt.NDArray[Any],
+    *,
+    confirmed: bool = True,
+    mask: bool = True,
+    workers: int = 2,
 ) -> Iterator[Privacy]:
     """The share of each camera's view that falls on given polygons, such as residential plots.
 
@@ -100,7 +117,14 @@ def privacy(
         yield Privacy(view.id, float(np.count_nonzero(cells)) * unit, float(np.count_nonzero(on)) * unit, shape)
 
 
-def seen_only_by(cameras: CameraTable, surface: Surface, result: CoverageResult, *, product: str = "confirmed_installed", workers: int = 2) -> dict[str, float]:
+def seen_only_by(
+    cameras: CameraTable,
+    surface: Surface,
+    result: CoverageResult,
+    *,
+    product: str = "confirmed_installed",
+    workers: int = 2,
+) -> dict[str, float]:
     """Square metres that only this camera sees: what is lost if it fails, by identifier.
 
     ``cameras``, ``surface`` must be those of the result.

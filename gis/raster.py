@@ -33,11 +33,18 @@ def _opened(path: Path) -> Iterator[Any]:
         with rasterio.open(path) as source:
             yield source
     except RasterioIOError as error:
-        raise UnreadableFile(f"{Path(path).name} is not a readable raster.", zh=f"{Path(path).name} 不是可读的栅格文件。") from error
+        raise UnreadableFile(
+            f"{Path(path).name} is not a readable raster.", zh=f"{Path(path).name} 不是可读的栅格文件。"
+        ) from error
 
 
 def read_terrain(
-    path: Path, *, crs: Any, bounds: tuple[float, float, float, float] | None = None, resolution_m: float | None = None, band: int = 1
+    path: Path,
+    *,
+    crs: Any,
+    bounds: tuple[float, float, float, float] | None = None,
+    resolution_m: float | None = None,
+    band: int = 1,
 ) -> Terrain:
     """Read a terrain model into the analysis system.
 
@@ -48,7 +55,8 @@ def read_terrain(
     crs : CRS-like
         Analysis system, projected, in metres.
     bounds : tuple, optional
-        West, south, east, north in metres of ``crs``: what to read; the whole file without it. Parts that the file does not cover become void (NaN).
+        West, south, east, north in metres of ``crs``: what to read; the whole file without it. Parts that the file does
+        not cover become void (NaN).
     resolution_m : float, optional
         Cell size of the outcome; about that of the file without it. Heights are interpolated bilinearly.
 
@@ -79,7 +87,9 @@ def read_terrain(
     with _opened(path) as source:
         if source.crs is None:
             raise CRSMismatch(f"{Path(path).name} has no reference system.", zh=f"{Path(path).name} 没有坐标系。")
-        transform, width, height = calculate_default_transform(source.crs, target, source.width, source.height, *source.bounds)
+        transform, width, height = calculate_default_transform(
+            source.crs, target, source.width, source.height, *source.bounds
+        )
         step = float(resolution_m) if resolution_m is not None else float(transform.a)
         if not step > 0:
             raise InputError("The resolution must be positive.", zh="分辨率须为正数。")
@@ -90,7 +100,10 @@ def read_terrain(
         west, north = math.floor(west / step) * step, math.ceil(north / step) * step
         columns, rows = math.ceil((east - west) / step), math.ceil((north - south) / step)
         if columns * rows > TERRAIN_CELLS_MAX:
-            raise LimitExceeded(f"The terrain would have {columns:,} × {rows:,} cells.", zh=f"地形将有 {columns:,} × {rows:,} 个像元，超过上限。")
+            raise LimitExceeded(
+                f"The terrain would have {columns:,} × {rows:,} cells.",
+                zh=f"地形将有 {columns:,} × {rows:,} 个像元，超过上限。",
+            )
         try:
             with WarpedVRT(
                 source,
@@ -105,7 +118,9 @@ def read_terrain(
             ) as view:
                 heights = view.read(band)
         except (RasterioIOError, WarpOperationError) as error:
-            raise RasterReadFailed(f"{Path(path).name} could not be read.", zh=f"{Path(path).name} 读取失败。") from error
+            raise RasterReadFailed(
+                f"{Path(path).name} could not be read.", zh=f"{Path(path).name} 读取失败。"
+            ) from error
     return Terrain(np.ascontiguousarray(heights, dtype=np.float32), west, north, step, step)
 
 
@@ -173,7 +188,16 @@ def write_cog(
                     target.set_band_description(band, text)
                 target.update_tags(**(tags or {}))
             with rasterio.Env(GDAL_NUM_THREADS="1"), memory.open() as source:
-                copy(source, name, driver="COG", compress="deflate", level="1", blocksize=256, overview_resampling="nearest", sparse_ok="yes")
+                copy(
+                    source,
+                    name,
+                    driver="COG",
+                    compress="deflate",
+                    level="1",
+                    blocksize=256,
+                    overview_resampling="nearest",
+                    sparse_ok="yes",
+                )
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -182,7 +206,9 @@ def write_cog(
 def read_mosaic(
     paths: Sequence[Path], *, west_m: float, south_m: float, rows: int, cols: int, cell_m: float, bands: int, dtype: Any
 ) -> npt.NDArray[Any]:
-    """A window over several rasters that lie on one lattice; array (bands, rows, cols), row 0 in the south, 0 where there is no raster.
+    """A window over several rasters that lie on one lattice.
+
+    Array (bands, rows, cols), row 0 in the south, 0 where there is no raster.
 
     Raises
     ------
@@ -198,7 +224,11 @@ def read_mosaic(
         with _opened(path) as source:
             t = source.transform
             col0, row0 = (t.c - west_m) / cell_m, (t.f - source.height * cell_m - south_m) / cell_m
-            if abs(t.a - cell_m) > 1e-9 or abs(-t.e - cell_m) > 1e-9 or max(abs(col0 - round(col0)), abs(row0 - round(row0))) > 1e-4:
+            if (
+                abs(t.a - cell_m) > 1e-9
+                or abs(-t.e - cell_m) > 1e-9
+                or max(abs(col0 - round(col0)), abs(row0 - round(row0))) > 1e-4
+            ):
                 raise InputError(f"{Path(path).name} lies on another lattice.", zh=f"{Path(path).name} 的格网不一致。")
             c, r = round(col0), round(row0)
             c0, c1 = max(c, 0), min(c + source.width, cols)

@@ -1,8 +1,9 @@
 """What an observer sees: viewsheds on a surface (exact and fast), sectors, many observers at once.
 
-*Exact* follows the rule R3 (line of sight with linear interpolation at every crossing of the grid) to the cell. *Fast* compares a target with the horizon
-interpolated between two rays of a fan; it agrees with exact in more than 97 of 100 cells on real surfaces (``docs/accuracy.md``). The polygon that is
-visible among building footprints, as geometry, is in `gis.visibility_isovist`; what whole sets of cameras see is in `gis.coverage`.
+*Exact* follows the rule R3 (line of sight with linear interpolation at every crossing of the grid) to the cell. *Fast*
+compares a target with the horizon interpolated between two rays of a fan; it agrees with exact in more than 97 of 100
+cells on real surfaces (``docs/accuracy.md``). The polygon that is visible among building footprints, as geometry, is in
+`gis.visibility_isovist`; what whole sets of cameras see is in `gis.coverage`.
 """
 
 import math
@@ -27,7 +28,11 @@ REACH_CELLS_MAX = 8000
 
 @dataclass(frozen=True, kw_only=True)
 class Observer:
-    """One who looks: place in metres of the analysis system, height of the eye above ``base`` (``"ground"`` or ``"surface"``), range, and sector."""
+    """One who looks.
+
+    Place in metres of the analysis system, height of the eye above ``base`` (``"ground"`` or ``"surface"``), range, and
+    sector.
+    """
 
     x: float
     y: float
@@ -40,7 +45,10 @@ class Observer:
 
 @dataclass(frozen=True)
 class Viewshed:
-    """Cells seen by an observer: ``seen`` uint8 (rows, cols), row 0 in the south; its south-west cell is (row, col) of the lattice."""
+    """Cells seen by an observer: ``seen`` uint8 (rows, cols), row 0 in the south.
+
+    Its south-west cell is (row, col) of the lattice.
+    """
 
     row: int
     col: int
@@ -144,7 +152,8 @@ def viewsheds(
             if cancel is not None and cancel():
                 raise Cancelled("The visibility run was stopped.", zh="可视分析已停止。")
             yield from pool.map(
-                lambda observer: viewshed(surface, observer, target_height_m=target_height_m, mode=mode), observers[start : start + 4 * count]
+                lambda observer: viewshed(surface, observer, target_height_m=target_height_m, mode=mode),
+                observers[start : start + 4 * count],
             )
 
 
@@ -153,21 +162,34 @@ def _sector(size: int, azimuth_deg: float, half_deg: float) -> npt.NDArray[np.ui
     distance = np.hypot(north, east)
     angle = math.radians(azimuth_deg)
     along = east * math.sin(angle) + north * math.cos(angle)
-    return (along >= distance * math.cos(math.radians(half_deg)) - 1e-9 * (distance + 1)).astype(np.uint8)
+    inside = along >= distance * math.cos(math.radians(half_deg)) - 1e-9 * (distance + 1)
+    return np.asarray(inside, dtype=np.uint8)
 
 
 def _check(surface: Surface, observer: Observer, target_height_m: float, mode: str) -> None:
     if mode not in FAN_DENSITY:
-        raise InputError(f"There is no mode {mode!r}; there are 'exact' and 'fast'.", zh=f"没有模式 {mode!r}，可选 exact 和 fast。")
+        raise InputError(
+            f"There is no mode {mode!r}; there are 'exact' and 'fast'.", zh=f"没有模式 {mode!r}，可选 exact 和 fast。"
+        )
     if observer.base not in ("ground", "surface"):
         raise InputError("An observer stands on 'ground' or 'surface'.", zh="观察点基准须为 ground 或 surface。")
-    numbers = (observer.x, observer.y, observer.eye_height_m, observer.radius_m, observer.azimuth_deg, observer.view_deg, target_height_m)
+    numbers = (
+        observer.x,
+        observer.y,
+        observer.eye_height_m,
+        observer.radius_m,
+        observer.azimuth_deg,
+        observer.view_deg,
+        target_height_m,
+    )
     if not all(math.isfinite(value) for value in numbers):
         raise InputError("An observer needs finite numbers.", zh="观察参数须为有限数值。")
     if observer.eye_height_m < 0 or target_height_m < 0:
         raise InputError("Heights above ground must not be negative.", zh="离地高度不得为负。")
     if not 0 < observer.view_deg <= 360:
-        raise InputError(f"A view of {observer.view_deg:g}° is not possible.", zh=f"视场角 {observer.view_deg:g}° 不合理。")
+        raise InputError(
+            f"A view of {observer.view_deg:g}° is not possible.", zh=f"视场角 {observer.view_deg:g}° 不合理。"
+        )
     if observer.radius_m <= 0:
         raise InputError("The range must be positive.", zh="可视距离须为正数。")
     if observer.radius_m / surface.cell_m > REACH_CELLS_MAX:

@@ -1,19 +1,22 @@
 """Kernels: which cells of a surface one observer sees.
 
-The rule ("R3"). Heights stand on the cell centres. From the observer's cell centre a straight line runs to the centre of a target cell. Wherever
-it crosses a line of the lattice of centres, the surface there is interpolated linearly between the two centres beside the crossing. The target
-is seen when the surface lies nowhere above the line. Heights are first lowered by earth curvature less refraction, as seen from the observer.
+The rule ("R3"). Heights stand on the cell centres. From the observer's cell centre a straight line runs to the centre
+of a target cell. Wherever it crosses a line of the lattice of centres, the surface there is interpolated linearly
+between the two centres beside the crossing. The target is seen when the surface lies nowhere above the line. Heights
+are first lowered by earth curvature less refraction, as seen from the observer.
 
-How it is computed. The plane is cut in eight octants, in each of which `i` counts cells along the main axis and `j` along the other
-(`0 <= j <= i`). A fan of rays with slopes `m = k / K` is walked outward, line by line; each ray keeps the steepest sight slope `h / i`
-met so far, by the same rule. On a lattice edge between two neighbouring rays the sight slope is monotone, so that over all directions between the
-rays its extremes lie on the two rays or at a centre between them. This gives for every wedge of the fan an upper and a lower bound of the
-horizon at no more than the cost of a fan:
+How it is computed. The plane is cut in eight octants, in each of which `i` counts cells along the main axis and `j`
+along the other (`0 <= j <= i`). A fan of rays with slopes `m = k / K` is walked outward, line by line; each ray keeps
+the steepest sight slope `h / i` met so far, by the same rule. On a lattice edge between two neighbouring rays the sight
+slope is monotone, so that over all directions between the rays its extremes lie on the two rays or at a centre between
+them. This gives for every wedge of the fan an upper and a lower bound of the horizon at no more than the cost of a fan:
 
 * a target above the upper bound is seen, one below the lower bound is not: certain, without a walk of its own;
-* the few between are walked by the rule itself (*exact*) or compared with the horizon interpolated between the two rays (*fast*).
+* the few between are walked by the rule itself (*exact*) or compared with the horizon interpolated between the two rays
+  (*fast*).
 
-References: W. R. Franklin and C. Ray, "Higher isn't necessarily better: visibility algorithms and experiments", SDH 1994 (the names R2, R3).
+References: W. R. Franklin and C. Ray, "Higher isn't necessarily better: visibility algorithms and experiments", SDH
+1994 (the names R2, R3).
 """
 
 import math
@@ -46,8 +49,9 @@ def line_is_free(
 ) -> bool:
     """Walk one line of sight by the rule R3: is the surface nowhere above it?
 
-    ``z`` flat heights; ``base`` index of the observer; ``si``, ``sj`` steps in ``z`` along both axes of the octant; target at ``(i, j)``; ``eye`` in
-    metres; ``drop`` metres per squared cell; ``slope`` of the line in metres per cell of the main axis.
+    ``z`` flat heights; ``base`` index of the observer; ``si``, ``sj`` steps in ``z`` along both axes of the octant;
+    target at ``(i, j)``; ``eye`` in metres; ``drop`` metres per squared cell; ``slope`` of the line in metres per cell
+    of the main axis.
     """
     limit = slope + SIGHT_TOLERANCE
     jj = 0
@@ -214,7 +218,8 @@ def look(
     row, col : int
         The observer's cell in ``z``; ``seen_row``, ``seen_col`` the same cell in ``seen``.
     eye : float
-        Height of the observer's eye on the scale of ``z``; ``target`` is the height of a target above the surface. Metres.
+        Height of the observer's eye on the scale of ``z``; ``target`` is the height of a target above the surface.
+        Metres.
     drop : float
         Curvature less refraction, metres per squared cell.
     reach : float

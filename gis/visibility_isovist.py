@@ -1,11 +1,12 @@
 """The polygon that is visible among building footprints, as exact geometry.
 
-Footprints that rise above the eye close the view. For every query the edges that face the eye are met ring by ring in a grid, near ones first; a coarse
-angular buffer of what is closed already ends the search early. A sweep over the ends of the remaining edges gives the visible polygon: its corners
-are corners of footprints, points where a line of sight past a corner meets a wall, and points of the range circle (the arc is drawn by chords).
+Footprints that rise above the eye close the view. For every query the edges that face the eye are met ring by ring in a
+grid, near ones first; a coarse angular buffer of what is closed already ends the search early. A sweep over the ends of
+the remaining edges gives the visible polygon: its corners are corners of footprints, points where a line of sight past
+a corner meets a wall, and points of the range circle (the arc is drawn by chords).
 
-Footprints lower than the eye do not close the view but hide ground: the roof itself and the shadow behind it, on flat ground. `Isovists.polygons` cuts these out
-as holes where asked to.
+Footprints lower than the eye do not close the view but hide ground: the roof itself and the shadow behind it, on flat
+ground. `Isovists.polygons` cuts these out as holes where asked to.
 """
 
 import math
@@ -66,7 +67,14 @@ class Isovists:
     (True, False)
     """
 
-    def __init__(self, footprints: Sequence[Any] | npt.NDArray[Any], heights_m: npt.ArrayLike, *, eye_m: float, ground_m: float = 0.0) -> None:
+    def __init__(
+        self,
+        footprints: Sequence[Any] | npt.NDArray[Any],
+        heights_m: npt.ArrayLike,
+        *,
+        eye_m: float,
+        ground_m: float = 0.0,
+    ) -> None:
         shapes = np.asarray(footprints, dtype=object).reshape(-1)
         heights = np.asarray(heights_m, dtype=np.float64).reshape(-1)
         if shapes.shape != heights.shape or not np.isfinite(heights).all():
@@ -96,7 +104,9 @@ class Isovists:
         view_deg: npt.ArrayLike = 360.0,
         arc_step_deg: float = 3.0,
     ) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Corners of the visible polygons of many eyes, for speed: coordinates (m, 2) and the first corner of each ring, with the end.
+        """Corners of the visible polygons of many eyes, for speed.
+
+        Coordinates (m, 2) and the first corner of each ring, with the end.
 
         The eyes must stand free; `polygons` sees to that.
         """
@@ -106,13 +116,32 @@ class Isovists:
         azimuth = np.ascontiguousarray(np.broadcast_to(np.asarray(azimuth_deg, dtype=np.float64), xs.shape))
         view = np.ascontiguousarray(np.broadcast_to(np.asarray(view_deg, dtype=np.float64), xs.shape))
         if xs.shape != ys.shape or not all(np.isfinite(a).all() for a in (xs, ys, radius, azimuth, view)):
-            raise InputError("Eyes need finite coordinates, ranges and angles.", zh="视点坐标、距离和角度须为有限数值。")
+            raise InputError(
+                "Eyes need finite coordinates, ranges and angles.", zh="视点坐标、距离和角度须为有限数值。"
+            )
         if len(xs) and (radius.min() <= 0 or view.min() <= 0 or view.max() > 360):
-            raise InputError("Ranges must be positive and views within 0–360°.", zh="可视距离须为正数，视场角须在 0–360° 之间。")
+            raise InputError(
+                "Ranges must be positive and views within 0–360°.", zh="可视距离须为正数，视场角须在 0–360° 之间。"
+            )
         if not 0.05 <= arc_step_deg <= 45:
             raise InputError("The step of arcs must be 0.05 to 45°.", zh="弧线步长须为 0.05–45°。")
         e = self._edges
-        return sweep(e.ends, e.west, e.south, e.cell, e.first, e.edge, e.shape[0], e.shape[1], xs, ys, radius, azimuth, view, arc_step_deg)
+        return sweep(
+            e.ends,
+            e.west,
+            e.south,
+            e.cell,
+            e.first,
+            e.edge,
+            e.shape[0],
+            e.shape[1],
+            xs,
+            ys,
+            radius,
+            azimuth,
+            view,
+            arc_step_deg,
+        )
 
     def polygons(
         self,
@@ -130,7 +159,8 @@ class Isovists:
         Parameters
         ----------
         x, y : arrays (n,), metres
-            An eye inside a footprint or on its wall is moved to just outside the nearest edge, in its direction of view where it has one.
+            An eye inside a footprint or on its wall is moved to just outside the nearest edge, in its direction of view
+            where it has one.
         radius_m : float or array (n,)
         azimuth_deg, view_deg : float or array (n,)
             Sector; a view of 360 degrees is the full circle.
@@ -150,7 +180,9 @@ class Isovists:
         if np.isfinite(xs).all() and np.isfinite(ys).all():
             for i in np.unique(self._tree.query(shapely.points(xs, ys), predicate="intersects")[0]):
                 xs[i], ys[i] = self._outside(xs[i], ys[i], None if view[i] >= 360 else float(azimuth[i]))
-        corners, first = self.rings(xs, ys, radius_m=radius, azimuth_deg=azimuth, view_deg=view, arc_step_deg=arc_step_deg)
+        corners, first = self.rings(
+            xs, ys, radius_m=radius, azimuth_deg=azimuth, view_deg=view, arc_step_deg=arc_step_deg
+        )
         of = np.repeat(np.arange(len(xs)), np.diff(first))
         out = np.asarray(shapely.polygons(shapely.linearrings(corners, indices=of)), dtype=object).reshape(-1)
         if holes and len(self._low):
@@ -166,7 +198,9 @@ class Isovists:
             angle = math.radians(azimuth_deg)
             east, north = math.sin(angle), math.cos(angle)
             ray = shapely.LineString([(x, y), (x + EDGE_SEARCH_M * east, y + EDGE_SEARCH_M * north)])
-            inside = shapely.intersection(ray, shapely.union_all(self._tall[self._tree.query(ray, predicate="intersects")]))
+            inside = shapely.intersection(
+                ray, shapely.union_all(self._tall[self._tree.query(ray, predicate="intersects")])
+            )
             for part in shapely.get_parts(inside):
                 if shapely.distance(part, eye) < 1e-9:
                     far = max(shapely.get_coordinates(part), key=lambda p: math.hypot(p[0] - x, p[1] - y))
@@ -174,7 +208,10 @@ class Isovists:
         shape = shapely.union_all(self._tall[self._tree.query(eye, predicate="intersects")])
         wall = shapely.get_coordinates(shapely.shortest_line(shapely.boundary(shape), eye))[0]
         if math.hypot(wall[0] - x, wall[1] - y) > EDGE_SEARCH_M:
-            raise InputError(f"An eye lies more than {EDGE_SEARCH_M:g} m inside a footprint.", zh=f"视点位于建筑内部超过 {EDGE_SEARCH_M:g} 米。")
+            raise InputError(
+                f"An eye lies more than {EDGE_SEARCH_M:g} m inside a footprint.",
+                zh=f"视点位于建筑内部超过 {EDGE_SEARCH_M:g} 米。",
+            )
         for turn in range(32):
             angle = turn * math.pi / 16
             px, py = float(wall[0]) + STEP_OUT_M * math.cos(angle), float(wall[1]) + STEP_OUT_M * math.sin(angle)
@@ -183,7 +220,10 @@ class Isovists:
         raise InputError("An eye has no free place beside its wall.", zh="视点旁没有可用的空地。")
 
     def _hidden(self, x: float, y: float, seen: Any) -> Any:
-        """Ground under and behind footprints lower than the eye: of each edge the quadrilateral between it and its shadow."""
+        """Ground under and behind footprints lower than the eye.
+
+        Of each edge the quadrilateral between it and its shadow.
+        """
         parts: list[Any] = []
         for k in self._low_tree.query(seen, predicate="intersects"):
             reach = (self.eye_m - self.ground_m) / (self.eye_m - self._low_height[k])
@@ -191,7 +231,7 @@ class Isovists:
                 ring = shapely.get_coordinates(shapely.get_exterior_ring(shape))
                 far = np.array([x, y]) + (ring - [x, y]) * reach
                 quads = np.stack([ring[:-1], ring[1:], far[1:], far[:-1], ring[:-1]], axis=1)
-                made = shapely.polygons(quads)
+                made = np.asarray(shapely.polygons(quads), dtype=object)
                 parts.extend([shape, *made[shapely.is_valid(made) & (shapely.area(made) > 0)]])
         return shapely.union_all(parts) if parts else None
 
@@ -214,12 +254,20 @@ def _apart(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _edges(polygons: npt.NDArray[Any]) -> _Edges:
     rings, _ = shapely.get_rings(polygons, return_index=True) if len(polygons) else (np.empty(0, dtype=object), None)
-    outer = np.isin(np.arange(len(rings)), np.cumsum([0, *(shapely.get_num_interior_rings(polygons) + 1)])[:-1]) if len(rings) else np.empty(0, bool)
+    outer = (
+        np.isin(np.arange(len(rings)), np.cumsum([0, *(shapely.get_num_interior_rings(polygons) + 1)])[:-1])
+        if len(rings)
+        else np.empty(0, bool)
+    )
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     same = ring[1:] == ring[:-1]
     start, end, of = xy[:-1][same], xy[1:][same], ring[:-1][same]
     # twice the signed area of each ring: outer rings should run counter-clockwise, inner ones clockwise, so that the outside lies on the right
-    doubled = np.bincount(of, weights=start[:, 0] * end[:, 1] - end[:, 0] * start[:, 1], minlength=len(rings)) if len(of) else np.empty(0)
+    doubled = (
+        np.bincount(of, weights=start[:, 0] * end[:, 1] - end[:, 0] * start[:, 1], minlength=len(rings))
+        if len(of)
+        else np.empty(0)
+    )
     flip = ((doubled > 0) != outer)[of] if len(of) else np.empty(0, bool)
     ends = np.where(flip[:, None], np.hstack([end, start]), np.hstack([start, end])).reshape(-1, 4)
     ends = ends[(ends[:, 0] != ends[:, 2]) | (ends[:, 1] != ends[:, 3])]
@@ -228,7 +276,7 @@ def _edges(polygons: npt.NDArray[Any]) -> _Edges:
         return _Edges(np.empty((0, 4)), 0.0, 0.0, 1.0, np.zeros(2, dtype=np.int64), np.empty(0, dtype=np.int32), (1, 1))
     west, south = float(ends[:, [0, 2]].min()), float(ends[:, [1, 3]].min())
     width, height = float(ends[:, [0, 2]].max()) - west, float(ends[:, [1, 3]].max()) - south
-    cell = max(math.sqrt(max(width, 1.0) * max(height, 1.0) / n) * 3.0, 1.0)
+    cell = max(math.sqrt(max(width, 1.0) * max(height, 1.0) / n) * 4.0, 1.0)
     rows, cols = int(height / cell) + 1, int(width / cell) + 1
     if rows * cols > 100_000_000:
         raise LimitExceeded("The footprints are spread too widely.", zh="建筑分布范围过大。")

@@ -1,7 +1,7 @@
 """Kernel: angular sweep over the edges that face an eye.
 
-Angles are measured by a pseudo-angle, a monotone stand-in that needs no trigonometry: 0 to 4, one for each quarter turn, counter-clockwise from the start of
-the sector.
+Angles are measured by a pseudo-angle, a monotone stand-in that needs no trigonometry: 0 to 4, one for each quarter
+turn, counter-clockwise from the start of the sector.
 """
 
 import math
@@ -73,7 +73,10 @@ def _one(
     out: Floats,
     at: int,
 ) -> int:
-    """Write the ring of one eye from ``out[at]`` on; returns the end, or -1 when ``pieces`` is too small and -2 when ``out`` is."""
+    """Write the ring of one eye from ``out[at]`` on.
+
+    Returns the end, or -1 when ``pieces`` is too small and -2 when ``out`` is.
+    """
     whole = view >= 360.0
     begin = math.radians(90.0 - azimuth - (0.0 if whole else view / 2.0))
     cosine = math.cos(begin)
@@ -89,7 +92,9 @@ def _one(
     # --- edges that face the eye, ring by ring
     gx = int(math.floor((x - west) / cell))
     gy = int(math.floor((y - south) / cell))
-    inner = min(min(x - west - gx * cell, (gx + 1) * cell - x + west), min(y - south - gy * cell, (gy + 1) * cell - y + south))
+    inner = min(
+        min(x - west - gx * cell, (gx + 1) * cell - x + west), min(y - south - gy * cell, (gy + 1) * cell - y + south)
+    )
     last_ring = max(max(abs(gx), abs(cols - 1 - gx)), max(abs(gy), abs(rows - 1 - gy)))
     # an eye far outside the grid starts with the first ring that meets it
     ring = max(0, max(max(-gx, gx - cols + 1), max(-gy, gy - rows + 1)))
@@ -161,7 +166,9 @@ def _one(
                         x1 += t0 * ex
                         y1 += t0 * ey
                     # an edge across the start of the sector is cut there
-                    cuts = 2 if y1 < 0.0 <= y2 and x1 * y2 - x2 * y1 > 0.0 and x1 + (x2 - x1) * y1 / (y1 - y2) > 0.0 else 1
+                    cuts = (
+                        2 if y1 < 0.0 <= y2 and x1 * y2 - x2 * y1 > 0.0 and x1 + (x2 - x1) * y1 / (y1 - y2) > 0.0 else 1
+                    )
                     xc = x1 + (x2 - x1) * y1 / (y1 - y2) if cuts == 2 else 0.0
                     for half_piece in range(cuts):
                         sx, sy, tx, ty = x1, y1, x2, y2
@@ -285,7 +292,9 @@ def _one(
             else:
                 reach = _hit(pieces, best, dx, dy)
                 qx, qy = dx * reach, dy * reach
-            if current == -1 and qx * qx + qy * qy < r2 * (1.0 - 1.0e-9):  # the end of an arc, unless the edge begins on the circle
+            if current == -1 and qx * qx + qy * qy < r2 * (
+                1.0 - 1.0e-9
+            ):  # the end of an arc, unless the edge begins on the circle
                 out[at, 0] = x + radius / norm * (dx * cosine - dy * sine)
                 out[at, 1] = y + radius / norm * (dx * sine + dy * cosine)
                 at += 1

@@ -1,10 +1,12 @@
 """The surface that lines of sight meet: terrain plus the heights of buildings.
 
-A surface has no size of its own: cells lie on the lattice of multiples of ``cell_m`` in the analysis system, row numbers grow to the north, columns to
-the east, and `Surface.window` makes any part of it. A cell's height depends on nothing but its place, so that results do not depend on tiling.
+A surface has no size of its own: cells lie on the lattice of multiples of ``cell_m`` in the analysis system, row
+numbers grow to the north, columns to the east, and `Surface.window` makes any part of it. A cell's height depends on
+nothing but its place, so that results do not depend on tiling.
 
-Terrain is interpolated bilinearly between the centres of the model's cells. Where it is void or absent nothing is assumed: such cells stand as unknown and
-hide what is behind them, unless ``dem_missing_m`` declares a height. Buildings are added to the terrain cell by cell.
+Terrain is interpolated bilinearly between the centres of the model's cells. Where it is void or absent nothing is
+assumed: such cells stand as unknown and hide what is behind them, unless ``dem_missing_m`` declares a height. Buildings
+are added to the terrain cell by cell.
 """
 
 import hashlib
@@ -55,7 +57,9 @@ class Terrain:
         if self.heights_m.ndim != 2 or min(self.heights_m.shape) < 1:
             raise InputError("A terrain model must have rows and columns.", zh="地形数据须为二维。")
         if not (self.dx_m > 0 and self.dy_m > 0 and math.isfinite(self.west_m) and math.isfinite(self.north_m)):
-            raise InputError("A terrain model needs a place and positive cell sizes.", zh="地形数据须有位置和正的像元大小。")
+            raise InputError(
+                "A terrain model needs a place and positive cell sizes.", zh="地形数据须有位置和正的像元大小。"
+            )
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -70,9 +74,9 @@ class Buildings:
 
     Attributes
     ----------
-    xy : float64 array (n, 2), corners; ring_start : int64, first corner of each ring, with the end; ring_of : int64, building of each ring.
-    height_m : float64 array, height above ground of each building.
-    notes : assumptions and what was left out.
+    xy : float64 array (n, 2), corners; ring_start : int64, first corner of each ring, with the end; ring_of : int64,
+    building of each ring. height_m : float64 array, height above ground of each building. notes : assumptions and what
+    was left out.
     """
 
     xy: Floats
@@ -122,7 +126,9 @@ class Buildings:
         if crs is not None:
             buildings = buildings.to_crs(crs)
         elif buildings.crs.is_geographic:
-            raise CRSMismatch("The buildings are in degrees: name the analysis system.", zh="建筑坐标以度为单位：请指定分析坐标系。")
+            raise CRSMismatch(
+                "The buildings are in degrees: name the analysis system.", zh="建筑坐标以度为单位：请指定分析坐标系。"
+            )
         shapes = np.asarray(buildings.geometry.values, dtype=object)
         if height in buildings.columns:
             import pandas as pd
@@ -134,7 +140,12 @@ class Buildings:
 
     @classmethod
     def from_polygons(
-        cls, polygons: Sequence[Any] | npt.NDArray[Any], heights_m: npt.ArrayLike, *, height_unknown_m: float | None = 9.0, on_error: str = "assume"
+        cls,
+        polygons: Sequence[Any] | npt.NDArray[Any],
+        heights_m: npt.ArrayLike,
+        *,
+        height_unknown_m: float | None = 9.0,
+        on_error: str = "assume",
     ) -> "Buildings":
         """The same from shapely polygons in the analysis system and an array of heights."""
         import shapely
@@ -157,7 +168,8 @@ class Buildings:
         if unknown.any():
             if height_unknown_m is None:
                 raise InputError(
-                    f"{int(unknown.sum())} buildings have no usable height and none is assumed.", zh=f"{int(unknown.sum())} 栋建筑没有可用高度，且未设定默认值。"
+                    f"{int(unknown.sum())} buildings have no usable height and none is assumed.",
+                    zh=f"{int(unknown.sum())} 栋建筑没有可用高度，且未设定默认值。",
                 )
             if missing.any():
                 notes.append(f"{int(missing.sum())} buildings of unknown height: {height_unknown_m:g} m assumed")
@@ -181,7 +193,10 @@ class Buildings:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a surface. ``z`` is what stops a line of sight, ``ground`` the terrain, ``building`` the building of a cell or -1."""
+    """A part of a surface.
+
+    ``z`` is what stops a line of sight, ``ground`` the terrain, ``building`` the building of a cell or -1.
+    """
 
     row: int
     col: int
@@ -238,7 +253,13 @@ class Surface:
 
     @classmethod
     def from_array(
-        cls, heights_m: npt.ArrayLike, *, cell_m: float, west_m: float = 0.0, south_m: float = 0.0, refraction: float = 0.13
+        cls,
+        heights_m: npt.ArrayLike,
+        *,
+        cell_m: float,
+        west_m: float = 0.0,
+        south_m: float = 0.0,
+        refraction: float = 0.13,
     ) -> "Surface":
         """A surface from an array of heights, row 0 in the south, whose cells are the cells of the lattice.
 
@@ -315,7 +336,9 @@ class Surface:
             More cells than fit in memory.
         """
         if rows * cols > WINDOW_CELLS_MAX:
-            raise LimitExceeded(f"A window of {rows:,} × {cols:,} cells is too large.", zh=f"窗口 {rows:,} × {cols:,} 过大。")
+            raise LimitExceeded(
+                f"A window of {rows:,} × {cols:,} cells is too large.", zh=f"窗口 {rows:,} × {cols:,} 过大。"
+            )
         ground = np.zeros((rows, cols), dtype=np.float32)
         if self.terrain is not None:
             t = self.terrain
@@ -325,7 +348,9 @@ class Surface:
         z = ground.copy()
         if self._index is not None and self.buildings is not None:
             b = self.buildings
-            rings = self._index.rings_in(col * self.cell_m, row * self.cell_m, (col + cols) * self.cell_m, (row + rows) * self.cell_m)
+            rings = self._index.rings_in(
+                col * self.cell_m, row * self.cell_m, (col + cols) * self.cell_m, (row + rows) * self.cell_m
+            )
             _burn(b.xy, b.ring_start, b.ring_of, b.height_m, rings, self.cell_m, row, col, ground, z, owner)
         return Window(row, col, z, ground, owner)
 
@@ -369,7 +394,15 @@ class _BuildingIndex:
 
 @kernel
 def _height_at(
-    heights: npt.NDArray[np.float32], west: float, north: float, dx: float, dy: float, cell: float, row: int, col: int, missing: float
+    heights: npt.NDArray[np.float32],
+    west: float,
+    north: float,
+    dx: float,
+    dy: float,
+    cell: float,
+    row: int,
+    col: int,
+    missing: float,
 ) -> float:
     """Bilinear between the centres of the model; the outer half cells keep the height of the centre nearest to them."""
     n_rows, n_cols = heights.shape

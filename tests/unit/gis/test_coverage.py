@@ -27,7 +27,9 @@ def town(seed=1, *, buildings=25, side=200.0, cell_m=1.0, relief=3.0):
     boxes = [shapely.box(x, y, x + w, y + h) for (x, y), (w, h) in zip(places, sizes, strict=True)]
     heights = rng.normal(size=(60, 60)).astype(np.float32) * relief
     terrain = Terrain(heights, -800.0, 1000.0, 30.0, 30.0)
-    return Surface(cell_m=cell_m, terrain=terrain, buildings=Buildings.from_polygons(boxes, rng.uniform(3, 25, buildings)))
+    return Surface(
+        cell_m=cell_m, terrain=terrain, buildings=Buildings.from_polygons(boxes, rng.uniform(3, 25, buildings))
+    )
 
 
 def register(seed=1, n=12, *, side=200.0):
@@ -79,7 +81,15 @@ def test_counts_are_those_of_a_plain_program():
             distance = math.hypot(r - row, c - col)
             classes = sum(distance <= min(25.0, 1000 / (2 * d * math.tan(math.radians(35)))) for d in (20, 40, 80))
             confirmed = plain.in_view(
-                r - row, c - col, 1.0, low[r, c] - eye, azimuth=azimuth, hfov=70.0, low_deg=-35.0, high_deg=5.0, range_m=25.0
+                r - row,
+                c - col,
+                1.0,
+                low[r, c] - eye,
+                azimuth=azimuth,
+                hfov=70.0,
+                low_deg=-35.0,
+                high_deg=5.0,
+                range_m=25.0,
             )
             products = {0} if confirmed else set()
             if confirmed or kind == 1:
@@ -116,7 +126,9 @@ def test_fast_coverage_agrees_with_exact():
     weights = []
     for key, counts in exact.items():
         other = fast.chunk(*key)
-        weights.append((np.minimum(counts[3], other[3]).sum(dtype=np.int64), np.maximum(counts[3], other[3]).sum(dtype=np.int64)))
+        weights.append(
+            (np.minimum(counts[3], other[3]).sum(dtype=np.int64), np.maximum(counts[3], other[3]).sum(dtype=np.int64))
+        )
     common, either = np.array(weights).sum(axis=0)
     assert common / either >= 0.97
 
@@ -168,7 +180,14 @@ def test_without_direction_everything_is_possible_and_nothing_confirmed():
 
 def test_sector_area_and_blind_zone_on_flat_ground():
     # 60 degrees out to 60 m, lower edge of the picture 45 degrees down from 10 m: blind up to 10 m
-    columns = {"x": [0.5], "y": [0.5], "azimuth_deg": [200.0], "hfov_deg": [60.0], "vfov_deg": [60.0], "tilt_deg": [15.0]}
+    columns = {
+        "x": [0.5],
+        "y": [0.5],
+        "azimuth_deg": [200.0],
+        "hfov_deg": [60.0],
+        "vfov_deg": [60.0],
+        "tilt_deg": [15.0],
+    }
     result = compute(columns | {"mount_height_m": [10.0], "view_dist_m": [60.0], "res_w_px": [9000]}, workers=1)
     assert result.area_m2("confirmed_installed") == pytest.approx(math.pi * (60**2 - 10**2) / 6, rel=0.02)
 
@@ -199,7 +218,9 @@ def test_a_change_equals_a_full_run_to_the_bit(kind):
     assert change.result.fingerprint == full.fingerprint
     assert change.result.assumptions == full.assumptions
     assert not old.same_as(full)
-    assert {k for k in set(old.chunks) | set(full.chunks) if old.chunks.get(k) != full.chunks.get(k)} == set(change.chunks)
+    assert {k for k in set(old.chunks) | set(full.chunks) if old.chunks.get(k) != full.chunks.get(k)} == set(
+        change.chunks
+    )
 
 
 def test_a_change_on_another_surface_or_of_a_camera_that_is_not_there_is_refused():
@@ -249,9 +270,20 @@ def test_causes_of_known_cases(cause, camera, place):
     ridge = np.zeros((300, 300), dtype=np.float32)
     ridge[:, 195:205] = 30.0
     surface = Surface(
-        cell_m=1.0, terrain=Terrain(ridge, -150.0, 150.0, 1.0, 1.0), dem_missing_m=0.0, buildings=Buildings.from_polygons([shapely.box(-40, 35, 40, 40)], [20.0])
+        cell_m=1.0,
+        terrain=Terrain(ridge, -150.0, 150.0, 1.0, 1.0),
+        dem_missing_m=0.0,
+        buildings=Buildings.from_polygons([shapely.box(-40, 35, 40, 40)], [20.0]),
     )
-    usual = {"x": [0.5], "y": [0.5], "azimuth_deg": [0.0], "hfov_deg": [90.0], "res_w_px": [8000], "net_status": ["on"], "ptz_type": [3]}
+    usual = {
+        "x": [0.5],
+        "y": [0.5],
+        "azimuth_deg": [0.0],
+        "hfov_deg": [90.0],
+        "res_w_px": [8000],
+        "net_status": ["on"],
+        "ptz_type": [3],
+    }
     why = explain(prepare(usual | camera), surface, [place[0]], [place[1]])
     assert Cause(int(why.cause[0])) is cause
     assert why.camera[0] == (None if cause is Cause.NO_CAMERA else "0")
@@ -283,7 +315,16 @@ def test_what_only_one_camera_sees_is_what_goes_with_it():
 
 
 def test_privacy_is_the_share_of_the_view_on_plots():
-    columns = {"x": [0.5], "y": [0.5], "azimuth_deg": [0.0], "hfov_deg": [60.0], "vfov_deg": [90.0], "tilt_deg": [0.0], "view_dist_m": [50.0], "res_w_px": [9000]}
+    columns = {
+        "x": [0.5],
+        "y": [0.5],
+        "azimuth_deg": [0.0],
+        "hfov_deg": [60.0],
+        "vfov_deg": [90.0],
+        "tilt_deg": [0.0],
+        "view_dist_m": [50.0],
+        "res_w_px": [9000],
+    }
     table = prepare(columns)
     east_half = shapely.box(1.0, -100, 100, 100)
     (found,) = privacy(table, Surface(cell_m=1.0), np.array([east_half]))
@@ -312,7 +353,9 @@ def test_progress_cancel_and_taking_up_again(tmp_path):
     kept = len(list(tmp_path.rglob("*.tile")))
     assert 0 < kept < total
     steps.clear()
-    again = compute(table, surface, tile_size=256, store=tmp_path, progress=lambda done, total: steps.append((done, total)))
+    again = compute(
+        table, surface, tile_size=256, store=tmp_path, progress=lambda done, total: steps.append((done, total))
+    )
     assert steps[0] == (kept, total)
     assert again.same_as(whole)
     # a tile that was cut short is not trusted
@@ -321,7 +364,13 @@ def test_progress_cancel_and_taking_up_again(tmp_path):
     assert compute(table, surface, tile_size=256, store=tmp_path).same_as(whole)
     # other cameras do not find these tiles
     steps.clear()
-    compute(table.take([0, 1]), surface, tile_size=256, store=tmp_path, progress=lambda done, total: steps.append((done, total)))
+    compute(
+        table.take([0, 1]),
+        surface,
+        tile_size=256,
+        store=tmp_path,
+        progress=lambda done, total: steps.append((done, total)),
+    )
     assert steps[0][0] == 0
 
 
@@ -345,16 +394,36 @@ def test_nonsense_is_refused(more, error):
 def test_work_without_end_is_refused():
     n = 400_000
     with pytest.raises(LimitExceeded, match="cells"):
-        compute({"x": np.zeros(n), "y": np.zeros(n), "id": np.arange(n), "view_dist_m": np.full(n, 400.0), "res_w_px": np.full(n, 20_000)}, cell_m=0.2)
+        compute(
+            {
+                "x": np.zeros(n),
+                "y": np.zeros(n),
+                "id": np.arange(n),
+                "view_dist_m": np.full(n, 400.0),
+                "res_w_px": np.full(n, 20_000),
+            },
+            cell_m=0.2,
+        )
     with pytest.raises(LimitExceeded, match="one tile"):
-        compute({"x": np.zeros(70_000), "y": np.zeros(70_000), "id": np.arange(70_000), "view_dist_m": np.full(70_000, 3.0)}, workers=1)
+        compute(
+            {
+                "x": np.zeros(70_000),
+                "y": np.zeros(70_000),
+                "id": np.arange(70_000),
+                "view_dist_m": np.full(70_000, 3.0),
+            },
+            workers=1,
+        )
 
 
 def test_half_a_terrain_rejects_the_cameras_without_ground():
     heights = np.zeros((10, 10), dtype=np.float32)
     heights[:, 5:] = np.nan
     surface = Surface(cell_m=1.0, terrain=Terrain(heights, 0.0, 300.0, 30.0, 30.0))
-    result = compute({"id": ["ground", "void", "abroad"], "x": [50.0, 250.0, 9000.0], "y": [100.0] * 3, "azimuth_deg": [90.0] * 3}, surface)
+    result = compute(
+        {"id": ["ground", "void", "abroad"], "x": [50.0, 250.0, 9000.0], "y": [100.0] * 3, "azimuth_deg": [90.0] * 3},
+        surface,
+    )
     assert {r.id: r.reason for r in result.rejected} == {"void": "no_terrain", "abroad": "outside"}
     assert result.cameras == 1
     # it looks towards the void, and what has no ground is never counted as seen

@@ -24,7 +24,9 @@ def rough(seed, size=41, blocks=10):
 
 def see(z, row, col, *, eye=6.0, radius=15, target=0.0, cell=1.0, mode="exact", **more):
     surface = Surface.from_array(z, cell_m=cell)
-    observer = Observer(x=(col + 0.5) * cell, y=(row + 0.5) * cell, eye_height_m=eye, radius_m=radius * cell, base="surface", **more)
+    observer = Observer(
+        x=(col + 0.5) * cell, y=(row + 0.5) * cell, eye_height_m=eye, radius_m=radius * cell, base="surface", **more
+    )
     shed = viewshed(surface, observer, target_height_m=target, mode=mode)
     out = np.zeros(z.shape, dtype=np.uint8)
     r0, c0 = max(shed.row, 0), max(shed.col, 0)
@@ -130,7 +132,15 @@ def test_turning_the_world_turns_the_answer(seed, quarter, mode):
     z = rough(seed, size=41)
     still = see(z, 20, 20, radius=19, azimuth_deg=30.0, view_deg=100.0, mode=mode)
     # np.rot90 turns counter-clockwise as printed; with row 0 in the south that is clockwise on the map
-    turned = see(np.ascontiguousarray(np.rot90(z, quarter)), 20, 20, radius=19, azimuth_deg=(30.0 + 90 * quarter) % 360, view_deg=100.0, mode=mode)
+    turned = see(
+        np.ascontiguousarray(np.rot90(z, quarter)),
+        20,
+        20,
+        radius=19,
+        azimuth_deg=(30.0 + 90 * quarter) % 360,
+        view_deg=100.0,
+        mode=mode,
+    )
     np.testing.assert_array_equal(np.rot90(still, quarter), turned)
 
 
@@ -180,8 +190,12 @@ def test_unknown_ground_is_never_seen_and_hides_what_is_behind():
 def test_many_observers_give_what_each_gives_alone():
     surface = Surface.from_array(rough(5, size=81), cell_m=1.0)
     rng = np.random.default_rng(1)
-    watchers = [Observer(x=float(x), y=float(y), eye_height_m=25.0, radius_m=20) for x, y in rng.uniform(25, 55, (9, 2))]
-    for one, alone in zip(viewsheds(surface, watchers, workers=2), map(lambda o: viewshed(surface, o), watchers), strict=True):
+    watchers = [
+        Observer(x=float(x), y=float(y), eye_height_m=25.0, radius_m=20) for x, y in rng.uniform(25, 55, (9, 2))
+    ]
+    for one, alone in zip(
+        viewsheds(surface, watchers, workers=2), [viewshed(surface, o) for o in watchers], strict=True
+    ):
         assert (one.row, one.col) == (alone.row, alone.col)
         np.testing.assert_array_equal(one.seen, alone.seen)
 
@@ -205,5 +219,5 @@ def test_nonsense_is_refused(change, error):
 
 
 def test_cells_of_a_millimetre_are_refused():
-    with pytest.raises(LimitExceeded, match="0.001 m"):
+    with pytest.raises(LimitExceeded, match=r"0\.001 m"):
         Surface(cell_m=0.001)
