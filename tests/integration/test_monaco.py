@@ -1,5 +1,6 @@
 """Real input: Monaco from OpenStreetMap and SRTM, loaded into an empty database and analysed."""
 
+import json
 import math
 import re
 from collections import Counter
@@ -15,18 +16,20 @@ import pyproj
 import pytest
 import shapely
 import sqlalchemy as sa
+from click.testing import CliRunner
 from psycopg import sql
 
+from api.cli import main
 from data.dem import DemReport, load_dem
 from data.osm.store import OsmReport, load_osm
 from gis.coverage_sampling import along_lines, at_points
-from gis.errors import InputError, NotFound
+from gis.errors import InputError, NotFound, UnreadableFile
 from gis.settings import CityConfig, load_city
 from layers.cluster import EmbeddedCluster
 from layers.database import Database
 from layers.frames import read_frame
 from layers.migrate import upgrade
-from layers.rasters import dem_rasters, dem_window, find_raster
+from layers.rasters import dem_rasters, dem_window, find_raster, remove_raster
 
 NAME = "test_monaco"
 SRID = 32632
@@ -193,6 +196,53 @@ def test_a_second_load_changes_nothing_and_a_dry_run_too(
         assert {name: layer.unchanged for name, layer in report.layers.items()} == {
             name: layer.rows for name, layer in loaded.layers.items()
         }
+
+
+def test_a_truncated_extract_changes_nothing(
+    empty: Database, loaded: OsmReport, pbf: Path, monaco: CityConfig, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.osm.pbf"
+    cut.write_bytes(pbf.read_bytes()[:400_000])
+    nodes = sum(thing.is_node() for thing in osmium.FileProcessor(str(pbf)))
+    with empty.begin(readonly=True) as connection:
+        before = connection.execute(sa.text("SELECT sum(change_counter) FROM baige_sys.layer")).scalar_one()
+    with pytest.raises(UnreadableFile, match=rf"{nodes:,} nodes, 0 ways, 0 relations could be read"):
+        load_osm(empty, cut, monaco)
+    with empty.begin(readonly=True) as connection:
+        assert connection.execute(sa.text("SELECT sum(change_counter) FROM baige_sys.layer")).scalar_one() == before
+
+
+def test_the_commands(
+    cluster: EmbeddedCluster,
+    empty: Database,
+    loaded: OsmReport,
+    pbf: Path,
+    hgt: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    city = tmp_path / "monaco.toml"
+    city.write_text(CITY, encoding="utf-8")
+    settings = {"DATABASE_URL": cluster.url(NAME), "CITY": str(city), "HOME": str(tmp_path / "home")}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"BAIGE_{name}", value)
+
+    def baige(*words: str) -> tuple[int, str, str]:
+        result = CliRunner().invoke(main, list(words))
+        return result.exit_code, result.stdout, result.stderr
+
+    code, out, err = baige("load-osm", str(pbf), "--area", "7.41,43.72,7.43,43.74", "--dry-run", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["dry_run"] and 0 < told["layers"]["building"]["rows"] < 1605
+    assert {item["reason"] for item in told["skipped"]} >= {"outside the area", "railway=abandoned"}
+    code, out, err = baige("load-dem", str(hgt), "--name", "again", "--no-fill", "--lang", "zh")
+    assert code == 0 and "空洞 1,595" in out and "EGM96" in err
+    remove_raster(empty, tmp_path / "home", "again")
+    assert baige("load-osm", str(tmp_path / "none.osm.pbf"))[0] == 2
+    assert baige("load-osm", str(pbf), "--area", "1,2,3")[0] == 2
+    assert baige("load-dem", str(pbf))[0] == 2
+    assert baige("load-dem", str(hgt), "--vertical", "EPSG:4490")[0] == 2
 
 
 def test_yichang_takes_no_monaco(empty: Database, pbf: Path, hgt: Path, home: Path, city: CityConfig) -> None:
