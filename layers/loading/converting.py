@@ -24,12 +24,15 @@ Mask = NDArray[np.bool_]
 
 _TRIMMED = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
 _NULL_WORDS = pa.array(["", "null", "NULL", "Null", "None", "N/A", "n/a", "#N/A", "\\N", "<NA>"])
+_CLAMPED = pa.array([-(2**63), 2**63 - 1], pa.int64())
 #: Ways in which tables say "nothing here" where a number, date or choice should stand.
 _BLANK_WORDS = frozenset({"nan", "na", "nat", "none", "-", "--", "—", "——", "/", "\\", "无", "未知", "不详", "待定", "空"})
 _TRUE = frozenset({"是", "有", "已", "对", "真", "√", "true", "yes", "y", "t", "1", "1.0", "on"})
 _FALSE = frozenset({"否", "无", "未", "错", "假", "×", "x", "false", "no", "n", "f", "0", "0.0", "off"})
 _INTEGER = r"^[+-]?[0-9]{1,18}$"
 _NUMBER = r"^[+-]?([0-9]{1,17}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
+_ANY_NUMBER = re.compile(r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$")
+_ANY_INTEGER = re.compile(r"^[+-]?[0-9]+$")
 _THOUSANDS = re.compile(r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$")
 _LIST_MARKS = re.compile(r"[;；,，、|\n]+")
 #: Whole numbers from here on are not exact in a float.
@@ -92,6 +95,11 @@ def as_text(array: pa.Array) -> Converted:
         return Converted(array.cast(pa.string()))
     if pa.types.is_floating(kind):
         return _float_text(array)
+    if pa.types.is_int64(kind):
+        out = Converted(array.cast(pa.string()))
+        # What GDAL makes of a whole number too large for it.
+        out.mark("digits_lost", mask_of(pc.is_in(array, value_set=_CLAMPED)))
+        return out
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         return Converted(array.cast(pa.string()))
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
@@ -147,7 +155,7 @@ def _read_number(word: str) -> float | None | _Bad:
         plain = plain.replace(",", "")
     if _blank(plain):
         return None
-    if not re.match(_NUMBER, plain) and plain.lower().lstrip("+-") not in ("inf", "infinity", "∞"):
+    if not _ANY_NUMBER.match(plain) and plain.lower().lstrip("+-") not in ("inf", "infinity", "∞"):
         return _Bad("not_a_number")
     number = float(plain.replace("∞", "inf"))
     return number if np.isfinite(number) else _Bad("not_finite")
@@ -157,14 +165,13 @@ def _read_integer(word: str) -> int | None | _Bad:
     plain = unicodedata.normalize("NFKC", word).replace(" ", "")
     if _THOUSANDS.match(plain):
         plain = plain.replace(",", "")
-    if re.match(_INTEGER, plain):
-        return int(plain)
     number = _read_number(word)
     if number is None or isinstance(number, _Bad):
         return number
     if not float(number).is_integer():
         return _Bad("not_an_integer")
-    return int(number) if abs(number) < 2**63 else _Bad("too_large")
+    whole = int(plain) if _ANY_INTEGER.match(plain) and len(plain) < 30 else int(number)
+    return whole if -(2**63) <= whole < 2**63 else _Bad("too_large")
 
 
 def _numeric(text: Converted, kind: pa.DataType) -> Converted:
@@ -303,7 +310,7 @@ def convert(declared: FieldDeclaration, array: pa.Array) -> Converted:
         out = Converted(array.cast(pa.float64(), safe=False))
         _drop_infinite(out)
         return out
-    if declared.type == "int" and pa.types.is_integer(given):
+    if declared.type == "int" and pa.types.is_integer(given) and not pa.types.is_uint64(given):
         return Converted(array.cast(pa.int64()))
     if declared.type == "bool" and pa.types.is_boolean(given):
         return Converted(array)

@@ -173,6 +173,11 @@ def _points_ewkb(x: Floats, y: Floats, srid: int, missing: Mask) -> pa.Array:
 
 def place(places: Points | Shapes, frame: Frame) -> Placed:
     """Bring places into a layer's system and type, repair what can be repaired, and name what is wrong with the others."""
+    with np.errstate(all="ignore"):  # wild coordinates overflow on their way to being refused
+        return _place(places, frame)
+
+
+def _place(places: Points | Shapes, frame: Frame) -> Placed:
     if isinstance(places, Points):
         if frame.kind in ("Point", "Geometry"):
             return _place_points(places, frame)
@@ -206,8 +211,7 @@ def _judge(boxes: Floats, moved: Floats, frame: Frame, bad: dict[str, Mask], che
         some = boxes[wrong]
         west, south = transform_coordinates(some[:, 1], some[:, 0], frame.source, frame.srid)
         east, north = transform_coordinates(some[:, 3], some[:, 2], frame.source, frame.srid)
-        with np.errstate(invalid="ignore"):
-            swapped[wrong] = _in_bounds(frame.bounds, west, south, east, north)
+        swapped[wrong] = _in_bounds(frame.bounds, west, south, east, north)
     degrees = np.abs(boxes)
     metres = wrong & ~swapped & frame.source.is_geographic & ((degrees[:, [0, 2]] > 180).any(axis=1) | (degrees[:, [1, 3]] > 90).any(axis=1))
     lost = wrong & ~swapped & ~metres & ~transformable
@@ -293,8 +297,7 @@ def _place_shapes(places: Shapes, frame: Frame) -> Placed:
     boxes = shapely.bounds(shapes)
     if frame.source.is_offset or not {frame.source.srid, frame.srid} <= {4326, 4490}:
         _mend_at_source(shapes, out, live)
-    with np.errstate(all="ignore"):
-        shapes = _moved(shapes, frame, keeps_m)
+    shapes = _moved(shapes, frame, keeps_m)
     out.suspect_swapped = _judge(boxes, shapely.bounds(shapes), frame, bad, live)
     for code in ("swapped", "projected", "not_transformable", "outside"):
         drop(code, bad.get(code, np.zeros(count, dtype=bool)) & live)

@@ -1,5 +1,6 @@
 """Readers: files of many formats as sources of Arrow columns in bounded memory."""
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +20,14 @@ FORMATS = {
 }  # fmt: skip
 
 
+def _is_workbook(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "xl/workbook.xml" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+
+
 def _sniff(path: Path) -> str:
     """Format by the first bytes, then by the suffix."""
     with path.open("rb") as file:
@@ -28,7 +37,7 @@ def _sniff(path: Path) -> str:
     if head.startswith(b"SQLite format 3\x00"):
         return "gpkg"
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
-        return "xlsx" if path.suffix.lower() in (".xlsx", ".xlsm") or b"[Content_Types].xml" in head[:200] else "zip"
+        return "xlsx" if path.suffix.lower() in (".xlsx", ".xlsm") or _is_workbook(path) else "zip"
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return "xls"
     if head.startswith(b"PAR1"):

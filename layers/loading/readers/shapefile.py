@@ -79,8 +79,11 @@ def open_shapefile(path: Path, *, options: LoadOptions) -> Iterator[VectorSource
         count = None
         notes.append(("缺少 .dbf，只有几何没有属性", "the .dbf is missing: geometries without attributes"))
     with tempfile.TemporaryDirectory(prefix="baige-shp-") as folder:
+        cut = encoding == "utf-8" and ".dbf" in parts and _mended_header(parts[".dbf"]) is not None
+        if ".shx" not in parts or cut:
+            path = _copied(path, parts, Path(folder))
         if ".shx" not in parts:
-            path = _with_index(path, parts, Path(folder))
+            _restore_index(path)
             notes.append(("缺少 .shx，已由 .shp 重建索引", "the .shx was missing and was rebuilt from the .shp"))
         source = VectorSource(path, kind="shapefile", layer=None, encoding=encoding, count=count)
         source.notes += notes
@@ -109,23 +112,47 @@ def _decodes(path: Path, encoding: str) -> bool:
     return text.count("\ufffd") <= len(text) // 1000
 
 
-def _with_index(path: Path, parts: dict[str, Path], folder: Path) -> Path:
-    """A copy (links, where the system has them) with the index restored."""
+def _mended_header(path: Path) -> bytes | None:
+    """The header of a .dbf with names of fields that end within a character shortened to the one before; None where none does."""
+    _count, size, _width = _dbf_shape(path)
+    with path.open("rb") as file:
+        header = bytearray(file.read(size))
+    changed = False
+    for at in range(32, max(32, size - 1), 32):
+        name = bytes(header[at : at + 11]).split(b"\x00")[0]
+        whole = name.decode("utf-8", errors="ignore").encode()
+        if whole != name:
+            header[at : at + 11] = whole.ljust(11, b"\x00")
+            changed = True
+    return bytes(header) if changed else None
+
+
+def _copied(path: Path, parts: dict[str, Path], folder: Path) -> Path:
+    """Links to the parts (copies, where the system has none) under another name, the header of the .dbf mended."""
     for suffix, part in parts.items():
         target = folder / f"layer{suffix}"
+        header = _mended_header(part) if suffix == ".dbf" else None
+        if header is not None:
+            shutil.copyfile(part, target)
+            with target.open("r+b") as file:
+                file.write(header)
+            continue
         try:
             target.symlink_to(part.resolve())
         except OSError:
             shutil.copyfile(part, target)
-    copy = folder / f"layer{path.suffix.lower()}"
+    return folder / f"layer{path.suffix.lower()}"
+
+
+def _restore_index(path: Path) -> None:
+    """Let GDAL write the .shx that is missing beside ``path``."""
     before = pyogrio.get_gdal_config_option("SHAPE_RESTORE_SHX")
     pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
     try:
-        pyogrio.read_info(str(copy))
+        pyogrio.read_info(str(path))
     except pyogrio.errors.DataSourceError as error:
         raise UnreadableFile(
-            f"{path.name}: the .shx is missing and cannot be rebuilt from the .shp.", zh=f"{path.name}：缺少 .shx，且无法由 .shp 重建。"
+            "The .shx of the shapefile is missing and cannot be rebuilt from the .shp.", zh="缺少 .shx，且无法由 .shp 重建。"
         ) from error
     finally:
         pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": before})
-    return copy

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +27,8 @@ __all__ = ["TextSource", "header_names", "header_row", "known_encoding", "tell_e
 _BLOCK = 4 * 1024 * 1024
 #: Rows at the top among which the header may stand.
 _TITLE_ROWS = 20
+#: Runs of bytes beyond ASCII that are looked at.
+_RUNS = 10_000
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -61,6 +64,7 @@ def _survey(path: Path, encoding: str | None) -> str:
     decoder = codecs.getincrementaldecoder("utf-8")()
     chinese = codecs.getincrementaldecoder("gb18030")()
     is_utf8, is_gb = encoding is None, encoding is None
+    runs: list[bytes] = []
     with path.open("rb") as file:
         since = 0
         sample = b""
@@ -71,14 +75,26 @@ def _survey(path: Path, encoding: str | None) -> str:
                 is_utf8 = _reads(decoder, block)
             if is_gb and not block.isascii():
                 is_gb = _reads(chinese, block)
+                if len(runs) < _RUNS:
+                    runs += re.findall(rb"[\x80-\xff]+", block)[:_RUNS]
     if encoding is not None:
         return encoding
     for mark, name in _BOMS:
         if sample.startswith(mark):
             return name
-    if is_utf8:
+    if is_utf8 and not (is_gb and _reads_as_chinese(runs)):
         return "utf-8"
     return "gb18030" if is_gb else tell_encoding(sample)
+
+
+def _reads_as_chinese(runs: list[bytes]) -> bool:
+    """Whether bytes that are valid in both encodings are rather GB18030: pairs in runs, and nothing that takes three bytes in UTF-8.
+
+    Chinese in UTF-8 takes three bytes a character; what takes two is accented Latin, which stands alone between ASCII letters.
+    """
+    if not runs or any(byte >= 0xE0 for run in runs for byte in run):
+        return False
+    return sum(len(run) >= 4 for run in runs) * 2 > len(runs)
 
 
 def _longest(block: bytes, since: int, path: Path) -> int:
@@ -170,7 +186,7 @@ class TextSource:
                 if len(rows) >= _TITLE_ROWS:
                     break
         except csv.Error as error:
-            raise UnreadableFile(f"{path.name}: the first rows are not a table.", zh=f"{path.name}：开头几行不是表格。") from error
+            raise self._too_long() from error
         if not any(cell.strip() for row in rows for cell in row):
             raise UnreadableFile(f"{path.name} is empty.", zh=f"{path.name} 是空文件。")
         self._header = header_row(declaration, rows, options.header_row)
@@ -248,12 +264,15 @@ class TextSource:
                 empty = pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in self.headers], names=self.headers)
                 yield self._chunk(empty, np.zeros(0, dtype=np.int64), bad[taken:])
 
+    def _too_long(self) -> LimitExceeded:
+        return LimitExceeded(
+            f"{self._path.name}: a record or cell is too long; perhaps a quotation mark is never closed.",
+            zh=f"{self._path.name}：有一条记录或单元格过长，可能是引号没有闭合。",
+        )
+
     def _broken(self, error: pa.ArrowInvalid) -> InputError:
         if "straddl" in str(error):
-            return LimitExceeded(
-                f"{self._path.name}: a record is longer than {2 * LINE_MAX_BYTES >> 20} MB; perhaps a quotation mark is never closed.",
-                zh=f"{self._path.name}：有一条记录超过 {2 * LINE_MAX_BYTES >> 20} MB，可能是引号没有闭合。",
-            )
+            return self._too_long()
         return UnreadableFile(f"{self._path.name} is not a table that can be read.", zh=f"{self._path.name} 不是可读取的表格。")
 
     def _chunk(self, batch: pa.RecordBatch, numbers: np.ndarray[tuple[int], np.dtype[np.int64]], bad: list[tuple[int, int]]) -> Chunk:
