@@ -135,61 +135,56 @@ def _cut_at_ring(graph: RoadGraph, inside: Polygon, tolerance_m: float) -> _Cut:
     edge = shapely.boundary(inside)
     shapely.prepare(edge)
     shapely.prepare(inside)
-    meets = np.flatnonzero(shapely.dwithin(graph.lines, edge, tolerance_m))
-    common = shapely.intersection(graph.lines[meets], edge)
-    parts, of = shapely.get_parts(common, return_index=True)
+    meets = np.flatnonzero(shapely.dwithin(edge, graph.lines, tolerance_m))
+    near = graph.lines[meets]
+    parts, of = shapely.get_parts(shapely.intersection(near, edge), return_index=True)
     flat = shapely.get_dimensions(parts) == 0
     ends, end_of = shapely.get_parts(shapely.boundary(parts[~flat]), return_index=True)
     points, of = np.concatenate([parts[flat], ends]), np.concatenate([of[flat], of[~flat][end_of]])
-    where = shapely.line_locate_point(graph.lines[meets[of]], points)
-    pieces, owner = split_lines(graph.lines, meets[of].astype(np.int64), where, tolerance_m=tolerance_m)
+    where = shapely.line_locate_point(near[of], points)
+    pieces, owner = split_lines(near, of.astype(np.int64), where, tolerance_m=tolerance_m)
     # pieces keep the nodes of their edge at its ends and get new ones at cuts
-    first = np.concatenate([[True], owner[1:] != owner[:-1]]) if len(owner) else np.zeros(0, bool)
-    last = np.concatenate([owner[1:] != owner[:-1], [True]]) if len(owner) else np.zeros(0, bool)
-    node = np.full((len(pieces), 2), -1, np.int64)
-    node[first, 0] = graph.ends[owner[first], 0]
-    node[last, 1] = graph.ends[owner[last], 1]
-    cut_at = np.flatnonzero(~last)
-    number = len(graph.xy) + np.arange(len(cut_at))
-    node[cut_at, 1] = number
-    node[cut_at + 1, 0] = number
-    xy = np.concatenate([graph.xy, shapely.get_coordinates(shapely.get_point(pieces[cut_at], -1))])
-    on = shapely.dwithin(shapely.points(xy), edge, tolerance_m) if len(xy) else np.zeros(0, bool)
-    side = np.where(on, ON_RING, np.where(shapely.contains_xy(inside, xy), INSIDE, OUTSIDE)).astype(np.int8)
+    node, fresh = _renode(graph.ends[meets], owner, len(graph.xy))
+    xy = np.concatenate([graph.xy, shapely.get_coordinates(shapely.get_point(pieces[fresh], 0))])
+    side = np.where(shapely.contains_xy(inside, xy), INSIDE, OUTSIDE).astype(np.int8)
+    tips = np.unique(node)
+    side[tips[shapely.dwithin(edge, shapely.points(xy[tips]), tolerance_m)]] = ON_RING
     # a piece between two crossings, or one whose ends lie on different sides without a crossing, gets a node of its own
     both = (side[node] == ON_RING).all(axis=1)
-    middle = shapely.line_interpolate_point(pieces, 0.5, normalized=True)
-    off = both & ~shapely.dwithin(middle, edge, tolerance_m)
+    off = both.copy()
+    off[both] = ~shapely.dwithin(edge, shapely.line_interpolate_point(pieces[both], 0.5, normalized=True), tolerance_m)
     torn = side[node[:, 0]] * side[node[:, 1]] == -1
-    halves_at = np.flatnonzero(off | torn)
-    share = np.full(len(halves_at), 0.5)
-    for place, piece in enumerate(halves_at):
-        if torn[piece]:
-            line = pieces[piece]
-            share[place] = shapely.line_locate_point(
-                line, shapely.shortest_line(line, edge).interpolate(0), normalized=True
-            )
-    length = shapely.length(pieces[halves_at])
-    more, more_owner = split_lines(pieces, halves_at.astype(np.int64), share * length, tolerance_m=0.0)
-    many = (
-        np.flatnonzero(np.concatenate([[False], more_owner[1:] == more_owner[:-1]]))
-        if len(more_owner)
-        else np.zeros(0, np.int64)
-    )
-    ends_now = node[more_owner]
-    fresh = len(xy) + np.arange(len(many))
-    ends_now[many - 1, 1] = fresh
-    ends_now[many, 0] = fresh
-    spots = shapely.get_coordinates(shapely.get_point(more[many], 0))
-    split_piece = more_owner[many]
-    fresh_side = np.where(
-        torn[split_piece],
-        ON_RING,
-        np.where(shapely.contains_xy(inside, spots) if len(spots) else False, INSIDE, OUTSIDE),
-    ).astype(np.int8)
+    at = np.flatnonzero(off | torn)
+    share = np.full(len(at), 0.5)
+    if torn.any():
+        nearest = shapely.get_point(shapely.shortest_line(pieces[at], edge), 0)
+        share = np.where(torn[at], shapely.line_locate_point(pieces[at], nearest, normalized=True), share)
+    halves, half_owner = split_lines(pieces, at.astype(np.int64), share * shapely.length(pieces[at]), tolerance_m=0.0)
+    node, fresh = _renode(node, half_owner, len(xy))
+    spots = shapely.get_coordinates(shapely.get_point(halves[fresh], 0))
+    spot_side = np.where(shapely.contains_xy(inside, spots), INSIDE, OUTSIDE).astype(np.int8)
+    spot_side[torn[half_owner[fresh]]] = ON_RING
+    far = np.setdiff1d(np.arange(len(graph.ends)), meets)
     return _Cut(
-        np.concatenate([xy, spots]), ends_now, more, graph.road[owner[more_owner]], np.concatenate([side, fresh_side])
+        np.concatenate([xy, spots]),
+        np.concatenate([graph.ends[far], node]),
+        np.concatenate([graph.lines[far], halves]),
+        np.concatenate([graph.road[far], graph.road[meets[owner[half_owner]]]]),
+        np.concatenate([side, spot_side]),
     )
+
+
+def _renode(ends: IntArray, owner: IntArray, first: int) -> tuple[IntArray, IntArray]:
+    """Nodes of the pieces of edges: those of the edge at its ends, new ones from ``first`` on at cuts.
+
+    Returns the nodes and the pieces that begin at a cut, in the order of the new nodes.
+    """
+    node = ends[owner].copy()
+    begins_at_cut = np.flatnonzero(owner[1:] == owner[:-1]) + 1
+    number = first + np.arange(len(begins_at_cut))
+    node[begins_at_cut - 1, 1] = number
+    node[begins_at_cut, 0] = number
+    return node, begins_at_cut
 
 
 def _counting(cut: _Cut, inside: Polygon, depth_m: float) -> npt.NDArray[np.int8]:

@@ -109,25 +109,24 @@ def split_lines(
 def _cuts(lines: Geometries, level: IntArray, tolerance_m: float) -> tuple[IntArray, FloatArray, IntArray, FloatArray]:
     """Where to cut: lines and distances; and joins across levels: pairs of levels with their places."""
     tree = shapely.STRtree(lines)
-    a, b = tree.query(lines, predicate="dwithin", distance=tolerance_m)
-    keep = (a != b) & (level[a] == level[b])
-    a, b = a[keep], b[keep]
-    once = a < b
-    meet = shapely.intersection(lines[a[once]], lines[b[once]])
+    a, b = tree.query(lines, predicate="intersects")
+    once = (a < b) & (level[a] == level[b])
+    a, b = a[once], b[once]
+    meet = shapely.intersection(lines[a], lines[b])
     parts, pair = shapely.get_parts(meet, return_index=True)
     flat = shapely.get_dimensions(parts) == 0
-    ends, end_pair = shapely.get_parts(shapely.boundary(parts[~flat]), return_index=True)
-    points = np.concatenate([parts[flat], ends])
+    stretch, end_pair = shapely.get_parts(shapely.boundary(parts[~flat]), return_index=True)
+    points = np.concatenate([parts[flat], stretch])
     pair = np.concatenate([pair[flat], pair[~flat][end_pair]])
-    line = [a[once][pair], b[once][pair]]
+    line = [a[pair], b[pair]]
     where = [shapely.line_locate_point(lines[side], points) for side in line]
-    for place in (0, -1):
-        tips = shapely.get_point(lines[a], place)
-        near = shapely.distance(tips, lines[b]) <= tolerance_m
-        line.append(b[near])
-        where.append(shapely.line_locate_point(lines[b[near]], tips[near]))
-    tips = shapely.get_coordinates(np.concatenate([shapely.get_point(lines, 0), shapely.get_point(lines, -1)]))
+    ends = np.concatenate([shapely.get_point(lines, 0), shapely.get_point(lines, -1)])
     tip_line = np.tile(np.arange(len(lines)), 2)
+    tip, near = tree.query(ends, predicate="dwithin", distance=tolerance_m)
+    keep = (tip_line[tip] != near) & (level[tip_line[tip]] == level[near])
+    line.append(near[keep])
+    where.append(shapely.line_locate_point(lines[near[keep]], ends[tip[keep]]))
+    tips = shapely.get_coordinates(ends)
     coords, owner = shapely.get_coordinates(lines, return_index=True)
     found = cKDTree(tips).query_ball_tree(cKDTree(coords), tolerance_m)
     tip = np.repeat(np.arange(len(tips)), [len(row) for row in found])
