@@ -97,8 +97,8 @@ def _rectangles(
 
 
 def draw_buildings(
-    cells: Cells, use: NDArray[np.object_], households: NDArray[np.int64], network: Network, towns: tuple[Town, ...], *,
-    target: int, farms: int, seed: int
+    cells: Cells, use: NDArray[np.object_], households: NDArray[np.int64], network: Network, towns: tuple[Town, ...],
+    waters: NDArray[np.object_], *, target: int, farms: int, seed: int
 ) -> Buildings:  # fmt: skip
     """Fill blocks with buildings, about ``target`` of them.
 
@@ -106,6 +106,8 @@ def draw_buildings(
     ----------
     use : array of str
         Land use of each cell, with ``school`` and ``medical`` where there is a campus.
+    waters : array of geometries
+        River and brooks, which houses outside the city keep off; inside it blocks do.
     target : int
         Wanted number; what does not fit into blocks is left out.
     farms : int
@@ -135,7 +137,7 @@ def draw_buildings(
     if len(shapes) > target - farms:
         chosen = np.sort(rng.permutation(len(shapes))[: target - farms])
         shapes, block = shapes[chosen], block[chosen]
-    rural = _farmhouses(cells, network, farms, rng)
+    rural = _farmhouses(cells, network, waters, farms, rng)
     shapes = np.concatenate([shapes, rural])
     used = np.concatenate([uses[block], np.full(len(rural), "farmland", dtype=object)])
     levels = _levels(used, np.concatenate([dense[block], np.full(len(rural), 0.1)]), rng)
@@ -154,7 +156,9 @@ def draw_buildings(
     )
 
 
-def _farmhouses(cells: Cells, network: Network, count: int, rng: np.random.Generator) -> NDArray[np.object_]:
+def _farmhouses(
+    cells: Cells, network: Network, waters: NDArray[np.object_], count: int, rng: np.random.Generator
+) -> NDArray[np.object_]:
     """Single houses in clusters along the roads outside the ring."""
     open_road = ~np.isin(network.grade, ("urban", "expressway")) & ~network.bridge
     lines = network.lines[open_road]
@@ -182,6 +186,8 @@ def _farmhouses(cells: Cells, network: Network, count: int, rng: np.random.Gener
         np.stack([centre - dx - dy, centre + dx - dy, centre + dx + dy, centre - dx + dy], axis=1).round(3)
     )
     shapes = shapes[~_hit(shapes, network) & ~shapely.contains_xy(shapely.buffer(cells.ring, 40.0), centre)]
+    wet = shapely.STRtree(shapes).query(waters, predicate="dwithin", distance=30.0)
+    shapes = np.delete(shapes, np.unique(wet[1]))
     # Houses of neighbouring hamlets may fall on each other: the first stays.
     pair = shapely.STRtree(shapes).query(shapes, predicate="intersects")
     clash = np.unique(pair[1][pair[1] > pair[0]])

@@ -68,13 +68,12 @@ def draw_cameras(
     country = round(0.045 * scale.cameras)
     town = round(0.16 * scale.cameras)
     _fill_towns(c, plan, town, rng)
-    xy, heading, _ = beside_roads(plan, country, rng, urban=False)
-    c.add(xy, heading, "country", [f"公路监控{k + 1:05d}" for k in range(country)])
+    xy, heading, _ = beside_roads(plan, 2 * country, rng, urban=False)
+    within = np.flatnonzero(shapely.contains_xy(plan.outlines.city, xy))[:country]
+    c.add(xy[within], heading[within], "country", [f"公路监控{k + 1:05d}" for k in range(country)])
     street = rest - town - country
     xy, heading, road = beside_roads(plan, round(street * 1.05) + 40, rng, urban=True)
     near = np.zeros(len(xy), dtype=bool)
-    for area in places.military:  # none near a military area but the planted ones
-        near |= shapely.distance(area, shapely.points(xy)) < 180.0
     for trib in (plan.river.polygon, *(t.polygon for t in plan.river.tributaries)):
         near |= shapely.contains_xy(trib, xy)
     pick = np.flatnonzero(~near)[:street]

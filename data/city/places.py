@@ -17,7 +17,6 @@ from data.city.plan import Plan
 __all__ = ["Places", "draw_places", "place_layers"]
 
 RESTAURANTS, MEDICAL, SMART_COMMUNITIES = 897, 143, 50
-_MILITARY = ((522900.0, 3400900.0), (531050.0, 3398050.0))
 
 Floats = NDArray[np.float64]
 
@@ -97,7 +96,7 @@ def draw_places(plan: Plan) -> Places:
         plan.division.households + 1.0,
         0.0,
     )
-    military = np.array([shapely.box(x - 140.0, y - 110.0, x + 140.0, y + 110.0) for x, y in _MILITARY], dtype=object)
+    military = _military(plan, rng)
     private_cell = drawn(np.where(shops, cells.density, 0.0), 30, rng)
     private_xy = in_cells(plan, private_cell, rng)
     private = shapely.buffer(shapely.points(private_xy), rng.uniform(3.0, 7.0, 30), cap_style="square")
@@ -118,6 +117,20 @@ def draw_places(plan: Plan) -> Places:
         military,
         private,
         private_kind,
+    )
+
+
+def _military(plan: Plan, rng: np.random.Generator) -> NDArray[np.object_]:
+    """Two areas in the hills around the city, far from any road and so from any camera but those planted."""
+    west, south, east, north = shapely.bounds(plan.cells.ring)
+    trial = rng.uniform((west - 4000.0, south), (east + 4000.0, north), (400, 2))
+    points = shapely.points(trial)
+    away = ~shapely.dwithin(plan.cells.ring, points, 900.0) & ~shapely.dwithin(plan.river.polygon, points, 900.0)
+    away &= shapely.contains_xy(plan.outlines.city, trial)
+    _, road_m = plan.network.tree.query_nearest(points, return_distance=True, all_matches=False)
+    return np.array(
+        [shapely.box(x - 140.0, y - 110.0, x + 140.0, y + 110.0) for x, y in trial[away & (road_m > 700.0)][:2]],
+        dtype=object,
     )
 
 

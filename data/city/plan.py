@@ -84,8 +84,9 @@ def draw_plan(scale: Scale, *, seed: int) -> Plan:
     campuses, use = choose_campuses(cells, division, seed=seed)
     towns = draw_towns(river, seed=seed)
     network = draw_network(river, cells.ring, banks, (left[1], right[1]), towns, lanes, seed=seed)
+    waters = np.array([river.polygon, *(t.polygon for t in river.tributaries)], dtype=object)
     buildings = draw_buildings(
-        cells, use, division.households, network, towns, target=scale.buildings, farms=scale.farms, seed=seed
+        cells, use, division.households, network, towns, waters, target=scale.buildings, farms=scale.farms, seed=seed
     )
     return Plan(
         seed, scale, outlines, river, dem, dem_wide, banks, cells, division, campuses, use, draw_layout(cells, division), towns, network,
