@@ -86,12 +86,12 @@ def test_equals_all_cuts_of_small_networks(seed, roads, along, cameras):
         return
     watched = {spots[at] for at in rng.choice(len(spots), min(cameras, len(spots)), replace=False)} if spots else set()
     graph = road_graph(gpd.GeoSeries(lines, crs=4546))
-    proof = prove_ring(graph, RING, list(watched), reach_m=1.0, tolerance_m=0.05)
+    proof = prove_ring(graph, RING, list(watched), reach_m=0.1, tolerance_m=0.05)
     assert len(proof.crossings) == len(spots)
     assert proof.closed == (not gets_in(edges, sides, watched))
     assert proof.fewest == len(proof.to_watch) == slow_fewest(edges, sides, watched)
     again = [proof.crossings[number].xy for number in proof.to_watch]
-    assert prove_ring(graph, RING, [*watched, *again], reach_m=1.0, tolerance_m=0.05).closed
+    assert prove_ring(graph, RING, [*watched, *again], reach_m=0.1, tolerance_m=0.05).closed
     for leak in proof.leaks:
         tips = [Point(leak.path.coords[0]), Point(leak.path.coords[-1])]
         assert not RING.contains(tips[0]) and RING.buffer(0.1).contains(tips[1])
