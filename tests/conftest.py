@@ -63,7 +63,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[EmbeddedCluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[EmbeddedCluster]:
     """A running cluster of this session's own; safety against power loss is off."""
     # Not pytest's own folder: its path is long (a socket's may not be), and for root it may be closed to the server's user.
     home = Path(tempfile.mkdtemp(prefix="bgt-"))
@@ -73,6 +73,9 @@ def cluster() -> Iterator[EmbeddedCluster]:
         running.start()
         yield running
     finally:
+        if IN_CI and request.session.testsfailed:  # the run prints it at its end
+            logs = sorted(running.log_dir.glob("*.log"))
+            home.with_suffix(".log").write_bytes(b"".join(log.read_bytes() for log in logs))
         running.destroy()
         shutil.rmtree(home, ignore_errors=True)
 
