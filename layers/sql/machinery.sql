@@ -88,7 +88,7 @@ CREATE TRIGGER announce_registry AFTER INSERT OR DELETE OR UPDATE OF declaration
     FOR EACH STATEMENT EXECUTE FUNCTION baige_sys.announce_registry();
 
 GRANT USAGE ON SCHEMA baige, baige_history, baige_sys TO {roles};
-GRANT SELECT ON baige_sys.layer TO {roles};
+GRANT SELECT ON baige_sys.layer, baige_sys.storage TO {roles};
 GRANT SELECT ON baige_sys.run, baige_sys.raster TO baige_viewer, baige_officer, baige_planner, baige_admin;
 GRANT SELECT ON baige_sys.change_set, baige_sys.load_run, baige_sys.quarantine TO baige_admin;
 REVOKE EXECUTE ON FUNCTION baige_sys.begin_change(text, text, text), baige_sys.count_inserted(bigint) FROM PUBLIC;
