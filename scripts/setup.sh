@@ -259,7 +259,7 @@ install_packages() {
     index=$("$VENV/bin/python" -m pip config get global.index-url 2>/dev/null || true)
     [ -z "$index" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
     [ ! -f /etc/ssl/certs/ca-certificates.crt ] || export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
-    export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-180}" UV_LINK_MODE="${UV_LINK_MODE:-copy}"
+    export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-180}"
     uv="$VENV/bin/uv"
     [ -x "$uv" ] || step "uv" "$VENV/bin/python" -m pip install -q --disable-pip-version-check uv || uv=$(command -v uv) || uv=""
     # shellcheck disable=SC2086
