@@ -1,6 +1,7 @@
 """Tags that may describe a person: dropped as they are read, and named in the report."""
 
 import re
+from functools import lru_cache
 
 __all__ = ["is_personal", "organisation"]
 
@@ -24,6 +25,7 @@ _ORGANISATION_WORDS = re.compile(
 )
 
 
+@lru_cache(maxsize=8192)
 def is_personal(key: str) -> bool:
     """Whether the tag ``key`` may hold a person's name, number, address in a network or likeness, or free text that may.
 
