@@ -17,11 +17,14 @@ import pandas as pd
 import shapely
 import sqlalchemy as sa
 
+from gis.cameras import CameraTable, prepare
 from gis.coverage import CoverageResult, compute
 from gis.settings import CityConfig
+from grids.causes import main_cause, why
 from grids.coverage_bank import bank_segments
 from grids.coverage_places import outfall_watch, school_coverage
 from grids.coverage_units import cover_cells, roll_up
+from grids.gaps import find_gaps
 from grids.roads import road_crossings
 from grids.scene import Scene, read_scene
 from layers.access import SYSTEM, Principal
@@ -46,6 +49,9 @@ INPUT_LAYERS = (
     "riverbank",
     "outfall",
     "school",
+    "key_area",
+    "railway",
+    "pole",
 )
 
 #: Called with the name of a step in both languages, and how much of how much is done.
@@ -112,22 +118,27 @@ def run_coverage(
             scene = read_scene(connection, city, home, cell_m=cell_m)
             context = _read_context(connection, city.analysis_srid)
         tell("reading the layers", "读取图层", 1, 1)
-        result = compute(
+        table = prepare(
             scene.cameras,
+            defaults=city.camera_defaults,
+            densities_px_m=city.coverage.densities_px_m,
+            crs=city.analysis_srid,
+            bounds=scene.surface.bounds,
+            range_max_m=city.coverage.range_max_m,
+        )
+        result = compute(
+            table,
             scene.surface,
             target_height_m=city.coverage.target_height_m,
             densities_px_m=city.coverage.densities_px_m,
             mode=mode,
-            range_max_m=city.coverage.range_max_m,
-            defaults=city.camera_defaults,
             scheduler=scheduler,
             workers=workers,
-            crs=city.analysis_srid,
             progress=lambda done, total: tell("lines of sight", "视线计算", done, total),
             cancel=cancel,
             store=home / "coverage",
         )
-        tables = _answers(result, scene, context, tell)
+        tables = _answers(result, table, scene, context, city, tell)
         with database.begin() as connection:
             for layer, frame in tables.items():
                 replace_results(connection, layer, frame, run=current)
@@ -160,6 +171,15 @@ def _read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoData
         "outfalls": read_frame(
             connection, "outfall", columns=["name_zh", "code_local", "code_national", "admin_code"], srid=srid
         ),
+        "areas": read_frame(connection, "key_area", columns=["name_zh", "admin_code", "kind"], srid=srid),
+        "railways": read_frame(
+            connection,
+            "railway",
+            columns=["name_zh", "admin_code"],
+            srid=srid,
+            where=sa.text("NOT coalesce(tunnel, false)"),
+        ),
+        "poles": read_frame(connection, "pole", columns=["kind"], srid=srid),
         "schools": read_frame(
             connection, "school", columns=["name_zh", "admin_code", "boundary", "entrances"], srid=srid
         ),
@@ -167,18 +187,22 @@ def _read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoData
 
 
 def _answers(
-    result: CoverageResult, scene: Scene, context: dict[str, gpd.GeoDataFrame], tell: Step
+    result: CoverageResult,
+    table: CameraTable,
+    scene: Scene,
+    context: dict[str, gpd.GeoDataFrame],
+    city: CityConfig,
+    tell: Step,
 ) -> dict[str, gpd.GeoDataFrame]:
     tables = {}
     roads = context["roads"]
     open_roads = roads[~roads["tunnel"].fillna(False).astype(bool)]
+    crossings = road_crossings(roads)
     cells = context["cells"]
     if len(cells):
         tell("grid cells", "网格统计", 0, 1)
         closed = np.concatenate([scene.buildings.geometry.to_numpy(), scene.water.geometry.to_numpy()])
-        sums = cover_cells(
-            result, cells, closed=closed, roads=open_roads, crossings=road_crossings(roads), cameras=scene.cameras
-        )
+        sums = cover_cells(result, cells, closed=closed, roads=open_roads, crossings=crossings, cameras=scene.cameras)
         tables["coverage_by_grid"] = roll_up(
             sums, cells, densities=len(result.densities_px_m), units=_units(cells, context)
         )
@@ -194,7 +218,40 @@ def _answers(
         closed = scene.buildings.geometry.to_numpy()
         tables["school_coverage"] = school_coverage(result, context["schools"], open_roads, closed=closed)
         tell("schools", "学校统计", 1, 1)
+    tell("gaps and their causes", "盲区及其原因", 0, 1)
+    tables["coverage_gap"] = find_gaps(
+        result,
+        table,
+        scene.surface,
+        cells=cells,
+        roads=open_roads,
+        crossings=crossings,
+        bank=tables.get("bank_coverage", context["banks"].iloc[:0]),
+        outfalls=context["outfalls"],
+        schools=context["schools"],
+        areas=context["areas"],
+        railways=context["railways"],
+        poles=context["poles"],
+        buildings=scene.buildings,
+        weights=city.gap_weights,
+    )
+    _add_causes(tables, table, scene)
+    tell("gaps and their causes", "盲区及其原因", 1, 1)
     return tables
+
+
+def _add_causes(tables: dict[str, gpd.GeoDataFrame], table: CameraTable, scene: Scene) -> None:
+    """Say at outfalls and along the bank why they are not confirmed."""
+    for layer in ("bank_coverage", "outfall_watch"):
+        frame = tables.get(layer)
+        if frame is not None and len(frame):
+            places = frame.geometry.to_numpy()
+            lines = shapely.get_dimensions(places) == 1
+            places = np.where(
+                lines, shapely.line_interpolate_point(np.where(lines, places, None), 0.5, normalized=True), places
+            )
+            group = np.arange(len(frame))
+            frame["cause"] = main_cause(why(table, scene.surface, places), group, groups=len(frame)).cause
 
 
 def _units(
@@ -257,6 +314,9 @@ def _summary(result: CoverageResult, scene: Scene, tables: dict[str, gpd.GeoData
         summary["bank_m"] = {state: round(float(length)) for state, length in metres.items()}
     if "outfall_watch" in tables:
         summary["outfalls"] = {str(k): int(v) for k, v in tables["outfall_watch"]["watch_state"].value_counts().items()}
+    gaps = tables["coverage_gap"]
+    summary["gaps"] = {str(k): int(v) for k, v in gaps["target_kind"].value_counts().items()}
+    summary["gap_causes"] = {str(k): int(v) for k, v in gaps["cause"].value_counts().items()} if "cause" in gaps else {}
     if "school_coverage" in tables:
         schools = tables["school_coverage"]
         summary["schools"] = {str(k): int(v) for k, v in schools["state"].value_counts().items()}

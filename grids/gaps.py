@@ -1,0 +1,333 @@
+"""What is not seen: stretches of road, crossings, bank, outfalls, school entrances, wharves and key areas, ranked by need.
+
+A gap is a place that no online camera surely sees. Need is worked out with the weights of the city file: metres of road, crossings,
+metres of bank, entrances and outfalls that lie in it. Nothing is estimated about persons.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from gis.cameras import CameraTable
+from gis.coverage import CoverageResult
+from gis.visibility_surface import Surface
+from grids.causes import main_cause, why
+from grids.watch import CONFIRMED, watch_points
+
+__all__ = ["find_gaps"]
+
+Points = npt.NDArray[Any]
+
+_STEP_M = 8.0
+_ROAD_HALF_M = 5.0
+_BANK_MIN_M = 10.0
+#: A stretch of road unseen for less than this is no gap of its own.
+_ROAD_MIN_M = 16.0
+_MOUNT_MAX_M = 60.0
+_KEY_AREA_KINDS = {"wharf": "wharf"}
+
+
+def find_gaps(
+    result: CoverageResult,
+    cameras: CameraTable,
+    surface: Surface,
+    *,
+    cells: gpd.GeoDataFrame,
+    roads: gpd.GeoDataFrame,
+    crossings: Points,
+    bank: gpd.GeoDataFrame,
+    outfalls: gpd.GeoDataFrame,
+    schools: gpd.GeoDataFrame,
+    areas: gpd.GeoDataFrame,
+    railways: gpd.GeoDataFrame,
+    poles: gpd.GeoDataFrame,
+    buildings: gpd.GeoDataFrame,
+    weights: Mapping[str, float],
+) -> gpd.GeoDataFrame:
+    """Rows of layer ``coverage_gap``, greatest need first.
+
+    Parameters
+    ----------
+    result, cameras, surface
+        A coverage and what it was computed from.
+    cells : GeoDataFrame
+        Grid cells (polygons) with ``grid_code``, ``admin_code``; road gaps are told by cell.
+    roads, railways : GeoDataFrame of lines
+    crossings : array of points
+    bank : GeoDataFrame
+        Stretches from `grids.coverage_bank.bank_segments`.
+    outfalls, schools, areas : GeoDataFrame
+        With ``id``, ``name_zh``, ``admin_code``; schools with ``entrances``, areas with ``kind``.
+    poles, buildings : GeoDataFrame
+        What a camera could be mounted on; with ``id``.
+    weights : mapping
+        Need of an entrance, a crossing, an outfall, a metre of road or bank, a square metre of public space.
+    """
+    kinds = [
+        _road_gaps(result, cells, roads, crossings, weights),
+        _bank_gaps(bank, weights),
+        _point_gaps(
+            result,
+            outfalls,
+            outfalls.geometry.to_numpy(),
+            np.arange(len(outfalls)),
+            "outfall",
+            weights.get("outfall", 1.0),
+        ),
+        _entrance_gaps(result, schools, weights),
+        _area_gaps(result, areas, weights),
+        _railway_gaps(result, railways, weights),
+    ]
+    frames = [frame for frame in kinds if len(frame)]
+    if not frames:
+        return gpd.GeoDataFrame({"target_kind": []}, geometry=gpd.GeoSeries([], crs=cells.crs, name="geom"))
+    gaps = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), geometry="geom", crs=cells.crs)
+    places, owner = _samples(gaps.geometry.to_numpy())
+    reasons = main_cause(why(cameras, surface, places), owner, groups=len(gaps))
+    gaps["cause"], gaps["cause_share"] = reasons.cause, reasons.share
+    gaps["density_px_m"] = result.densities_px_m[0]
+    _count_inside(gaps, outfalls, schools)
+    _add_mounts(gaps, poles, buildings)
+    gaps = gaps.sort_values(["need", "target_kind"], ascending=[False, True], kind="stable").reset_index(drop=True)
+    gaps["rank"] = np.arange(1, len(gaps) + 1)
+    return gaps
+
+
+def _samples(shapes: npt.NDArray[Any]) -> tuple[Points, npt.NDArray[np.int64]]:
+    """Places that stand for shapes of any kind: points themselves, lines and outlines at steps, at most 200 of each."""
+    points, owners = [], []
+    parts, owner = shapely.get_parts(shapes, return_index=True)
+    kind = shapely.get_dimensions(parts)
+    points.append(parts[kind == 0])
+    owners.append(owner[kind == 0])
+    lines = np.where(kind == 2, shapely.point_on_surface(parts), parts)
+    points.append(lines[kind == 2])
+    owners.append(owner[kind == 2])
+    curves, of = parts[kind == 1], owner[kind == 1]
+    steps = np.clip(np.ceil(shapely.length(curves) / _STEP_M).astype(np.int64), 1, 200)
+    which = np.repeat(np.arange(len(curves)), steps)
+    nth = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+    points.append(shapely.line_interpolate_point(curves[which], (nth + 0.5) / steps[which], normalized=True))
+    owners.append(of[which])
+    return np.concatenate(points), np.concatenate(owners)
+
+
+def _unseen_stretches(
+    result: CoverageResult, lines: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Parts of lines that nobody surely sees, and the line of each."""
+    lengths = shapely.length(lines)
+    steps = np.maximum(1, np.ceil(lengths / _STEP_M).astype(np.int64))
+    which = np.repeat(np.arange(len(lines)), steps)
+    start = np.cumsum(steps) - steps
+    nth = np.arange(steps.sum()) - np.repeat(start, steps)
+    places = shapely.line_interpolate_point(lines[which], (nth + 0.5) / steps[which], normalized=True)
+    unseen = watch_points(result, shapely.get_x(places), shapely.get_y(places)).state != CONFIRMED
+    # runs of unseen steps within a line
+    begin = unseen & ((nth == 0) | ~np.roll(unseen, 1))
+    end = unseen & ((nth == steps[which] - 1) | ~np.roll(unseen, -1))
+    first, last = np.flatnonzero(begin), np.flatnonzero(end)
+    line = which[first]
+    size = lengths[line] / steps[line]
+    low, high = nth[first] * size, (nth[last] + 1) * size
+    long_enough = high - low >= np.minimum(_ROAD_MIN_M, lengths[line])
+    line, low, high = line[long_enough], low[long_enough], high[long_enough]
+    whole = (low <= 0) & (high >= lengths[line] - 1e-9)
+    out = lines[line].copy()
+    from shapely.ops import substring
+
+    for index in np.flatnonzero(~whole):
+        out[index] = substring(out[index], low[index], high[index])
+    return out, line
+
+
+def _road_gaps(
+    result: CoverageResult,
+    cells: gpd.GeoDataFrame,
+    roads: gpd.GeoDataFrame,
+    crossings: Points,
+    weights: Mapping[str, float],
+) -> gpd.GeoDataFrame:
+    """One gap for each grid cell with unseen road: the unseen stretches, widened to the street."""
+    if cells.empty or roads.empty:
+        return _nothing(cells.crs)
+    shapes = cells.geometry.to_numpy()
+    tree = shapely.STRtree(shapes)
+    lines = roads.geometry.to_numpy()
+    road, cell = tree.query(lines, predicate="intersects")
+    pieces = shapely.intersection(lines[road], shapes[cell])
+    parts, of = shapely.get_parts(pieces, return_index=True)
+    kept = (shapely.get_type_id(parts) == 1) & (shapely.length(parts) > 1.0)
+    stretches, line = _unseen_stretches(result, parts[kept])
+    owner = cell[of[kept]][line]
+    if len(owner) == 0:
+        return _nothing(cells.crs)
+    order = np.argsort(owner, kind="stable")
+    found, start = np.unique(owner[order], return_index=True)
+    groups = np.split(stretches[order], start[1:])
+    street = [
+        shapely.buffer(shapely.multilinestrings(group), _ROAD_HALF_M, cap_style="flat", quad_segs=2) for group in groups
+    ]
+    geometry = shapely.intersection(np.array(street, dtype=object), shapes[found])
+    metres = np.array([float(shapely.length(group).sum()) for group in groups])
+    unseen = crossings[watch_points(result, shapely.get_x(crossings), shapely.get_y(crossings)).state != CONFIRMED]
+    _, inside = tree.query(unseen, predicate="intersects")
+    crossing = np.bincount(inside, minlength=len(cells))[found]
+    need = metres * weights.get("road", 1.0) + crossing * weights.get("crossing", 0.0)
+    return _frame(
+        geometry,
+        cells.crs,
+        target_kind="road",
+        target_layer="grid_cell",
+        target_id=cells["id"].to_numpy()[found],
+        grid_code=cells["grid_code"].to_numpy()[found],
+        admin_code=cells["admin_code"].to_numpy()[found],
+        area_m2=np.round(shapely.area(geometry), 1),
+        road_m=np.round(metres, 1),
+        need=need,
+    )
+
+
+def _bank_gaps(bank: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
+    if bank.empty:
+        return _nothing(bank.crs)
+    open_bank = bank[(bank["state"] != CONFIRMED) & (bank["length_m"] >= _BANK_MIN_M)]
+    return _frame(
+        open_bank.geometry.to_numpy(),
+        bank.crs,
+        target_kind="riverbank",
+        target_layer="riverbank",
+        reach_code=open_bank["reach_code"].to_numpy(),
+        bank_side=open_bank["bank_side"].to_numpy(),
+        chainage_start_m=open_bank["start_m"].to_numpy(),
+        chainage_end_m=open_bank["end_m"].to_numpy(),
+        stationing=open_bank["stationing"].to_numpy(),
+        admin_code=open_bank["admin_code"].to_numpy(),
+        name_zh=open_bank["name_zh"].to_numpy(),
+        need=open_bank["length_m"].to_numpy() * weights.get("riverbank", 1.0),
+    )
+
+
+def _point_gaps(
+    result: CoverageResult,
+    owners: gpd.GeoDataFrame,
+    points: Points,
+    owner: npt.NDArray[np.int64],
+    kind: str,
+    weight: float,
+) -> gpd.GeoDataFrame:
+    if len(points) == 0:
+        return _nothing(owners.crs)
+    unseen = watch_points(result, shapely.get_x(points), shapely.get_y(points)).state != CONFIRMED
+    of = owner[unseen]
+    return _frame(
+        points[unseen],
+        owners.crs,
+        target_kind=kind,
+        target_layer="school" if kind == "school_entrance" else kind,
+        target_id=owners["id"].to_numpy()[of],
+        admin_code=owners["admin_code"].to_numpy()[of],
+        name_zh=owners["name_zh"].to_numpy()[of],
+        need=np.full(len(of), weight),
+    )
+
+
+def _entrance_gaps(result: CoverageResult, schools: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
+    points, owner = shapely.get_parts(schools["entrances"].to_numpy(), return_index=True)
+    return _point_gaps(result, schools, points, owner, "school_entrance", weights.get("entrance", 1.0))
+
+
+def _area_gaps(result: CoverageResult, areas: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
+    """Wharves and key areas of which less than half of the outline (of the point, of the line) is surely seen."""
+    if areas.empty:
+        return _nothing(areas.crs)
+    shapes = areas.geometry.to_numpy()
+    outline = np.where(shapely.get_dimensions(shapes) == 2, shapely.boundary(shapes), shapes)
+    places, owner = _samples(outline)
+    unseen = watch_points(result, shapely.get_x(places), shapely.get_y(places)).state != CONFIRMED
+    n = len(areas)
+    share = np.bincount(owner[unseen], minlength=n) / np.maximum(1, np.bincount(owner, minlength=n))
+    open_areas = areas[share > 0.5]
+    size = shapely.area(open_areas.geometry.to_numpy())
+    kind = open_areas["kind"].map(_KEY_AREA_KINDS).fillna("key_area").to_numpy()
+    return _frame(
+        open_areas.geometry.to_numpy(),
+        areas.crs,
+        target_kind=kind,
+        target_layer="key_area",
+        target_id=open_areas["id"].to_numpy(),
+        admin_code=open_areas["admin_code"].to_numpy(),
+        name_zh=open_areas["name_zh"].to_numpy(),
+        area_m2=np.round(size, 1),
+        need=share[share > 0.5] * (weights.get("crossing", 1.0) + np.sqrt(size) * weights.get("public_space", 0.5)),
+    )
+
+
+def _railway_gaps(result: CoverageResult, railways: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
+    lines = shapely.get_parts(railways.geometry.to_numpy())
+    lines = lines[shapely.length(lines) > 1.0]
+    if len(lines) == 0:
+        return _nothing(railways.crs)
+    owner = np.repeat(np.arange(len(railways)), shapely.get_num_geometries(railways.geometry.to_numpy()))
+    owner = owner[shapely.length(shapely.get_parts(railways.geometry.to_numpy())) > 1.0]
+    stretches, line = _unseen_stretches(result, lines)
+    of = owner[line]
+    return _frame(
+        stretches,
+        railways.crs,
+        target_kind="railway",
+        target_layer="railway",
+        target_id=railways["id"].to_numpy()[of],
+        admin_code=railways["admin_code"].to_numpy()[of],
+        name_zh=railways["name_zh"].to_numpy()[of],
+        need=shapely.length(stretches) * weights.get("railway", 0.5),
+    )
+
+
+def _frame(geometry: npt.NDArray[Any], crs: Any, **columns: Any) -> gpd.GeoDataFrame:
+    frame = gpd.GeoDataFrame(columns, index=range(len(geometry)), geometry=geometry, crs=crs).rename_geometry("geom")
+    frame["need"] = np.round(frame["need"].astype(float), 2)
+    return frame[~shapely.is_empty(frame.geometry.to_numpy())]
+
+
+def _nothing(crs: Any) -> gpd.GeoDataFrame:
+    return gpd.GeoDataFrame({"need": []}, geometry=[], crs=crs).rename_geometry("geom")
+
+
+def _count_inside(gaps: gpd.GeoDataFrame, outfalls: gpd.GeoDataFrame, schools: gpd.GeoDataFrame) -> None:
+    """How many outfalls and school entrances lie within 20 m of each gap."""
+    shapes = shapely.buffer(gaps.geometry.to_numpy(), 20.0, quad_segs=2)
+    entrances = shapely.get_parts(schools["entrances"].to_numpy())
+    for column, points in (("outfalls", outfalls.geometry.to_numpy()), ("entrances", entrances)):
+        gaps[column] = 0
+        if len(points):
+            _, gap = shapely.STRtree(shapes).query(points, predicate="intersects")
+            gaps[column] = np.bincount(gap, minlength=len(gaps))
+
+
+def _add_mounts(gaps: gpd.GeoDataFrame, poles: gpd.GeoDataFrame, buildings: gpd.GeoDataFrame) -> None:
+    """The nearest pole, or where none is near the nearest building, that a camera could be mounted on."""
+    anchor = shapely.point_on_surface(gaps.geometry.to_numpy())
+    anchor = np.where(shapely.is_empty(anchor), shapely.centroid(gaps.geometry.to_numpy()), anchor)
+    gaps["mount_layer"] = None
+    gaps["mount_id"] = None
+    gaps["mount_dist_m"] = np.nan
+    for layer, frame in (("pole", poles), ("building", buildings)):
+        if frame.empty:
+            continue
+        open_gaps = np.flatnonzero(gaps["mount_layer"].isna().to_numpy())
+        if len(open_gaps) == 0:
+            return
+        tree = shapely.STRtree(frame.geometry.to_numpy())
+        (gap, mount), distance = tree.query_nearest(
+            anchor[open_gaps], max_distance=_MOUNT_MAX_M, all_matches=False, return_distance=True
+        )
+        rows = open_gaps[gap]
+        gaps.loc[rows, "mount_layer"] = layer
+        gaps.loc[rows, "mount_id"] = frame["id"].to_numpy()[mount]
+        gaps.loc[rows, "mount_dist_m"] = np.round(distance, 1)
