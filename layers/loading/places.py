@@ -134,7 +134,8 @@ def read_wkb(array: pa.Array) -> Points | Shapes:
         if quick is not None:
             return quick
     raw = np.array(array.to_pylist(), dtype=object)
-    shapes = np.asarray(shapely.from_wkb(raw, on_invalid="ignore"), dtype=object)
+    with np.errstate(invalid="ignore"):  # of NaN
+        shapes = np.asarray(shapely.from_wkb(raw, on_invalid="ignore"), dtype=object)
     unread = np.array([value is not None for value in raw], dtype=bool) & np.equal(shapes, None)
     out = Shapes(shapes)
     if unread.any():

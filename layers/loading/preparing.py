@@ -278,6 +278,11 @@ def prepare(plan: Plan, chunk: Chunk, duplicates: Duplicates) -> Prepared:
     Prepared
         With the good rows as columns in the types of the database, and the others as rejected rows.
     """
+    with np.errstate(all="ignore"):  # NaN and overflow are judged, not warned of
+        return _prepare(plan, chunk, duplicates)
+
+
+def _prepare(plan: Plan, chunk: Chunk, duplicates: Duplicates) -> Prepared:
     count = len(chunk)
     out = Prepared({}, [], count + len(chunk.lost))
     faults = _Faults(chunk.rows)

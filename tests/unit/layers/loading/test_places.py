@@ -149,9 +149,9 @@ def test_what_cannot_be_repaired_says_why() -> None:
 
 def test_nan_and_infinity_in_shapes() -> None:
     nan, good = float("nan"), shapely.from_wkt(square())
-    broken = shapely.from_wkb(shapely.to_wkb(shapely.from_wkt("LINESTRING (111 30.5, 7 30.6)")).replace(np.float64(7).tobytes(), np.float64(nan).tobytes()))
-    endless = shapely.linestrings([[111.0, 30.5], [np.inf, 30.6]])
-    placed = place(Shapes(np.array([good, broken, endless], dtype=object)), frame("Geometry"))
+    line = shapely.to_wkb(shapely.from_wkt("LINESTRING (111 30.5, 7 30.6)"))
+    broken, endless = (line.replace(np.float64(7).tobytes(), np.float64(value).tobytes()) for value in (nan, np.inf))
+    placed = place(read_wkb(pa.array([good.wkb, broken, endless])), frame("Geometry"))
     assert codes(placed) == [None, "not_finite_position", "not_finite_position"]
 
 

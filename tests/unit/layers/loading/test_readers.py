@@ -112,7 +112,7 @@ def test_text_tables_of_every_encoding(tmp_path: Path, encoding: str, delimiter:
 
 
 def test_encoding_that_shows_late(tmp_path: Path) -> None:
-    rows = [["name", "设备编码"[:0] + "code"], *[["x" * 40, str(i)] for i in range(150_000)], ["末尾", "9"]]
+    rows = [["name", "设备编码"[:0] + "code"], *[["x" * 120, str(i)] for i in range(40_000)], ["末尾", "9"]]
     assert read(write(tmp_path / "a.csv", rows, "gbk"))["columns"]["name"][-1] == "末尾"
 
 
@@ -161,7 +161,7 @@ def test_a_line_without_end_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text('名称,n\n甲,1\n"乙,2\n' + "丙,3\n" * 2_000_000, encoding="utf-8")
+    path.write_text('名称,n\n甲,1\n"乙,2\n' + "丙,3\n" * 200_000, encoding="utf-8")
     with pytest.raises(BaigeError, match="quotation mark"):
         read(path)
 
