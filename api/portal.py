@@ -9,8 +9,9 @@ from starlette.routing import BaseRoute, Route
 
 from api.access import principal_of
 from api.asking import reject_unknown
+from api.extents import extent_of
 from api.items import FRESH, read_count
-from api.state import State
+from api.state import State, etag_of, matches, not_modified, scope_of
 from gis.errors import BackendError, InputError, NotFound
 from layers.query.fragment import Fragment
 from layers.query.items import Question
@@ -27,6 +28,7 @@ _ALONG = (
     " LATERAL (SELECT ST_Transform(ST_Force2D(ST_GeometryN(ST_LocateAlong(t.geom, %s), 1)), 4326) AS p) AS at"
     " WHERE p IS NOT NULL AND NOT ST_IsEmpty(p) ORDER BY t.is_main_stem DESC NULLS LAST, t.axis_version DESC, t.reach_code LIMIT 5"
 )
+_LABELS_MOST = 2000
 
 
 def _text(value: object) -> str:
@@ -51,6 +53,9 @@ async def _configuration(request: Request) -> Response:
     names = [layer["name"] for layer in document["layers"]]
     for layer, number in zip(document["layers"], await asyncio.gather(*map(count, names)), strict=True):
         layer["count"] = number
+    first = next((layer["name"] for layer in document["layers"] if layer["name"] == "grid_cell" and layer["count"]), None)
+    if first:
+        document["city"]["focus"] = list(await extent_of(state, principal, await state.catalogue.find(first, principal.role)))
     document["runs"] = []
     document["synthetic"] = False
     if principal.role != "public":
@@ -81,6 +86,39 @@ async def _chainage(request: Request) -> Response:
     return Response(orjson.dumps({"places": found}), media_type="application/json", headers=FRESH)
 
 
+async def _labels(request: Request) -> Response:
+    """One point a feature for the names of areas, the largest first: in tiles, an area in several tiles would be named in each."""
+    state: State = request.app.state.baige
+    reject_unknown(request.query_params, ())
+    principal = await principal_of(request)
+    source = await state.catalogue.find(request.path_params["collection"], principal.role)
+    style = source.declaration.style
+    column = source.columns.get(style.label or "")
+    if column is None or "Polygon" not in source.declaration.geometry:
+        raise NotFound(f"Collection {source.name} has no names to draw.", zh=f"图层 {source.name} 没有可绘制的名称。")
+    by = source.columns.get(style.by or "")
+    degrees = "ST_Transform(ST_PointOnSurface(t.geom), 4326)"
+    sql = Fragment(
+        f"SELECT {column.sql}::text, ST_X({degrees}), ST_Y({degrees}), {by.sql + '::text' if by else 'NULL'}, row_number() OVER"
+        f" (ORDER BY ST_Area(t.geom) DESC) FROM {source.table} AS t WHERE {column.sql} IS NOT NULL ORDER BY 5 LIMIT {_LABELS_MOST}"
+    )
+    counter = await state.counters.current(source.name)
+    etag = etag_of("labels", source.name, counter, scope_of(principal), state.catalogue.version)
+    headers = {**FRESH, "ETag": etag}
+    if matches(request, etag):
+        return not_modified(etag, FRESH)
+    rows = await state.reader.fetch(principal, sql, timeout_s=state.serve.statement_timeout_s)
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": [round(float(_text(x)), 6), round(float(_text(y)), 6)]},
+            "properties": {"label": _text(name), "class": None if kind is None else _text(kind), "rank": int(_text(rank))},
+        }
+        for name, x, y, kind, rank in rows
+    ]
+    return Response(orjson.dumps({"type": "FeatureCollection", "features": features}), media_type="application/geo+json", headers=headers)
+
+
 async def _maplibre(request: Request) -> Response:
     """Script or style sheet of MapLibre GL."""
     name = request.path_params["name"]
@@ -94,5 +132,6 @@ def portal_routes() -> list[BaseRoute]:
     return [
         Route("/portal/config.json", _configuration),
         Route("/portal/chainage", _chainage),
+        Route("/portal/labels/{collection}", _labels),
         Route("/portal/lib/{name}", _maplibre),
     ]

@@ -200,6 +200,11 @@ def _packed(layer: LayerDeclaration, frame: gpd.GeoDataFrame, tolerance_m: float
     by = frame[style.by].tolist() if style.by and style.by in frame else [None] * len(frame)
     fields = _shown_fields(layer, frame, role, names)
     point_only = set(kinds) <= {0} and all(len(parts) == 1 for parts in coded)
+    anchors = None
+    if style.label and style.label in frame and 2 in kinds:
+        # Where the name of an area stands; inside it, which the middle of its box need not be.
+        at = shapely.get_coordinates(shapely.point_on_surface(shapes))
+        anchors = encode_parts(list(at[:, None, :]), quantum)
     data: dict[str, Any] = {
         "name": layer.name,
         "zh": layer.title_zh,
@@ -210,6 +215,7 @@ def _packed(layer: LayerDeclaration, frame: gpd.GeoDataFrame, tolerance_m: float
         "internal": layer.classification != "public",
         "visible": style.visible,
         "label": style.label if style.label and style.label in frame else None,
+        "anchors": anchors,
         "title": layer.label,
         "size": style.size,
         "quantum": quantum,

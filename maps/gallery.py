@@ -11,7 +11,8 @@ import shapely
 
 from gis.errors import InputError
 from layers.declaration import LayerDeclaration, Role
-from maps.pages import PAGES, MapFacts, Page, build_page, first_view
+from maps.encoding import Packed
+from maps.pages import PAGES, MapFacts, Page, build_page, first_view, run_title, selected
 from maps.style import class_of, families, style_classes
 from maps.themes import DRAWING_ORDER
 
@@ -19,7 +20,7 @@ __all__ = ["build_gallery", "layers_needed", "thumbnail"]
 
 _WIDTH, _HEIGHT = 360, 220
 _BASE_SHOWN = ("water", "road", "railway")
-_MAX_SHAPES = 1500
+_MAX_SHAPES = 10_000
 
 
 def layers_needed() -> list[str]:
@@ -59,8 +60,9 @@ def thumbnail(page: Page, frames: Mapping[str, gpd.GeoDataFrame], declarations: 
         frame, layer = frames.get(name), declarations.get(name)
         if frame is None or layer is None or not len(frame):
             continue
+        frame = selected(page, name, frame)
         if name == "road":
-            frame = frame[frame["road_class"].isin(["motorway", "trunk", "primary", "secondary"])]
+            frame = frame[frame["road_class"].isin(["motorway", "trunk", "primary"])]
         frame = frame[shapely.intersects(window, frame.geometry.to_numpy())].head(_MAX_SHAPES)
         shapes = shapely.simplify(frame.geometry.to_numpy(), scale * 0.7)
         classes, style = style_classes(layer), layer.style
@@ -172,6 +174,7 @@ def build_gallery(
     """
     written: dict[str, Path] = {}
     cards = []
+    ground: dict[str, Packed] = {}
     synthetic = any("synthetic" in frame and bool(frame["synthetic"].fillna(False).any()) for frame in frames.values())
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +186,9 @@ def build_gallery(
                     made(name)
                 continue
             path = folder / f"{name}.html"
-            drawn = build_page(page, frames, declarations=declarations, facts=facts, languages=languages, role=role, home="index.html")
+            drawn = build_page(
+                page, frames, declarations=declarations, facts=facts, languages=languages, role=role, home="index.html", ground=ground
+            )
             drawn.save(str(path))
             written[name] = path
             listed = "；".join(f"{declarations[k].title_zh} {n:,}" for k, n in counts.items())
@@ -197,7 +202,7 @@ def build_gallery(
         if not written:
             raise InputError("There is nothing to draw: load a city or run an analysis first.", zh="没有可绘制的数据，请先载入数据或运行分析。")
         said = [_both(facts.city_zh, facts.city_en)] if facts.city_zh else []
-        said += [_both(f"{kind} {i[:8]}（{when}）", f"{kind} {i[:8]} ({when})") for kind, i, when in facts.runs]
+        said += [_both(f"{run_title(kind)[0]} {i[:8]}（{when}）", f"{run_title(kind)[1]} {i[:8]} ({when})") for kind, i, when in facts.runs]
         notice = _both("合成数据，不是真实情况", "Synthetic data, not the real state of affairs")
         switch = '<button type="button"><span lang="zh">English</span><span lang="en">中文</span></button>' if len(languages) > 1 else ""
         index = folder / "index.html"

@@ -5,7 +5,7 @@ Everything here is a function of GeoDataFrames and declarations; `maps.reading` 
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import folium
 import geopandas as gpd
@@ -18,7 +18,17 @@ from maps.leaflet import PageText, offline_map
 from maps.style import legend_html, style_classes
 from maps.themes import DRAWING_ORDER
 
-__all__ = ["PAGES", "MapFacts", "Page", "build_page", "coverage_map", "first_view", "page_map"]
+__all__ = [
+    "PAGES",
+    "MapFacts",
+    "Page",
+    "build_page",
+    "coverage_map",
+    "first_view",
+    "page_map",
+    "run_title",
+    "selected",
+]
 
 #: A page stays well below 15 MB with Leaflet and markup.
 PAGE_BYTES = 13_500_000
@@ -38,6 +48,8 @@ class Page:
         Layers whose extent is the first view; the first that has features.
     shown : tuple of str
         Layers switched on at first; the declaration's choice for all when empty.
+    only : mapping
+        Layer → field and the values of it that belong on the page, for layers that hold several things.
     """
 
     name: str
@@ -48,6 +60,7 @@ class Page:
     layers: tuple[str, ...]
     focus: tuple[str, ...]
     shown: tuple[str, ...] = ()
+    only: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
 PAGES: dict[str, Page] = {
@@ -63,6 +76,7 @@ PAGES: dict[str, Page] = {
                     "school_coverage", "site_proposal"),
             focus=("coverage_by_grid", "camera_site"),
             shown=("coverage_by_grid", "coverage_gap", "bank_coverage", "site_proposal"),
+            only={"coverage_by_grid": ("unit_kind", ("grid",))},
         ),
         Page(
             name="outfalls",
@@ -75,6 +89,7 @@ PAGES: dict[str, Page] = {
                     "outfall", "rule_finding"),
             focus=("outfall", "river_axis"),
             shown=("water_source_zone", "river_axis", "riverbank", "water_intake", "outfall", "rule_finding"),
+            only={"rule_finding": ("object_layer", ("outfall", "key_area", "pollution_source", "river_works", "exhaust_station"))},
         ),
         Page(
             name="layout",
@@ -95,6 +110,7 @@ PAGES: dict[str, Page] = {
             layers=("school_zone", "crossing", "shop", "kitchen", "camera_site", "school", "school_coverage", "rule_finding"),
             focus=("school_zone", "school"),
             shown=("school_zone", "school", "school_coverage", "shop"),
+            only={"rule_finding": ("object_layer", ("school", "shop", "crossing", "school_zone"))},
         ),
     )
 }  # fmt: skip
@@ -120,7 +136,7 @@ class MapFacts:
 
 _RUN_KINDS = {
     "coverage": ("覆盖分析", "Coverage run"), "gaps": ("缺口分析", "Gap run"), "layout-check": ("布局检查", "Layout check"),
-    "rules-check": ("规则核查", "Rules check"), "propose-sites": ("点位建议", "Site proposals"),
+    "rules-check": ("规则核查", "Rules check"), "rules": ("规则核查", "Rules check"), "layout-plan": ("布局规划", "Layout plan"), "propose-sites": ("点位建议", "Site proposals"),
 }  # fmt: skip
 
 
@@ -128,7 +144,7 @@ def _facts(facts: MapFacts, runs: set[str]) -> list[tuple[str, str]]:
     said = [(facts.city_zh, facts.city_en)] if facts.city_zh else []
     for kind, identifier, when in facts.runs:
         if identifier in runs:
-            zh, en = _RUN_KINDS.get(kind, (f"运行 {kind}", f"Run {kind}"))
+            zh, en = run_title(kind)
             said.append((f"{zh} {identifier[:8]}（{when}）", f"{en} {identifier[:8]} ({when})"))
     made = (facts.made_at or dt.datetime.now(dt.UTC)).astimezone().strftime("%Y-%m-%d %H:%M")
     return [*said, (f"制图 {made}", f"Made {made}")]
@@ -184,6 +200,7 @@ def build_page(
     role: Role = "planner",
     home: str = "",
     page_bytes: int = PAGE_BYTES,
+    ground: dict[str, Packed] | None = None,
 ) -> folium.Map:
     """Make a page from frames.
 
@@ -197,6 +214,8 @@ def build_page(
         For whom the page is: columns hidden from it are left out, and for ``public`` all layers but public ones.
     page_bytes : int
         What the packed data may weigh; layers above their part are simplified, then thinned, and the page says so.
+    ground : dict, optional
+        Base layers already packed for the same role, by name; those packed here are put into it.
 
     Raises
     ------
@@ -213,7 +232,7 @@ def build_page(
     sources: dict[str, tuple[LayerDeclaration, gpd.GeoDataFrame]] = {}
     for name in wanted:
         layer, frame = known[name], frames[name]
-        frame = frame[frame.geometry.notna()]
+        frame = selected(page, name, frame)
         if role == "public" and "classification" in frame:
             frame = frame[frame["classification"] == "public"]
         is_base = name in DRAWING_ORDER and name not in page.layers
@@ -222,7 +241,10 @@ def build_page(
         if is_base:
             names = [f for f in (layer.style.label,) if f]
             layer = layer.model_copy(update={"kind": "base"})
-            base.append(pack_layer(layer, frame, budget_bytes=_BASE_BYTES, tolerance_m=2.0, role=role, names=names))
+            known_ground = ground if ground is not None else {}
+            if name not in known_ground:
+                known_ground[name] = pack_layer(layer, frame, budget_bytes=_BASE_BYTES, tolerance_m=2.0, role=role, names=names)
+            base.append(known_ground[name])
         else:
             if layer.kind == "base":
                 layer = layer.model_copy(update={"kind": "register"})
@@ -242,6 +264,20 @@ def build_page(
     )
     legends = {p.name: legend_html(known[p.name], keys=_present(known[p.name], p)) for p in packed}
     return offline_map(packed, text, bounds=first_view(page, used), legends=legends)
+
+
+def selected(page: Page, name: str, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """The features of a layer that belong on a page: those with a place, and with the values that the page is limited to."""
+    given = page.only.get(name)
+    frame = frame[frame.geometry.notna()]
+    if given is None or given[0] not in frame:
+        return frame
+    return frame[frame[given[0]].isin(given[1])]
+
+
+def run_title(kind: str) -> tuple[str, str]:
+    """Titles of a kind of run in Chinese and English."""
+    return _RUN_KINDS.get(kind, (f"运行 {kind}", f"Run {kind}"))
 
 
 def _present(layer: LayerDeclaration, packed: Packed) -> set[str]:

@@ -213,12 +213,12 @@ var Baige = (function () {
       var name = layer.field(layer.data.label);
       if (!name) { return; }
       layer.read();
-      var visible = layer.inView(bounds, zoom).filter(function (n) { return layer.decoded[n].kind !== 1 && name(n) !== null; });
+      var visible = layer.inView(bounds, zoom).filter(function (n) { return layer.decoded[n].kind !== 1 && name(n) !== null && (layer.decoded[n].kind === 2 || !layer.data.anchors || zoom >= 15); });
       visible.sort(function (a, b) { return layer.extent(b) - layer.extent(a); });
       visible.slice(0, 400).forEach(function (n) {
         var text = String(name(n)), box = layer.boxes[n], width = 0;
         for (var k = 0; k < text.length; k++) { width += text.charCodeAt(k) > 255 ? 13 : 7; }
-        var at = layer.decoded[n].kind === 0 ? layer.decoded[n].at : [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
+        var at = layer.decoded[n].kind === 0 ? layer.decoded[n].at : decode(layer.data.anchors[n], layer.data.quantum)[0];
         if (layer.decoded[n].kind === 2) {
           var pixels = map.project([box[0], box[3]], zoom).x - map.project([box[0], box[1]], zoom).x;
           if (pixels < width * 1.4 || pixels > 6000 || !bounds.contains(at)) { return; }

@@ -14,7 +14,7 @@ export const canDraw = () => {
 };
 
 export async function makeMap() {
-  const [west, south, east, north] = catalogue.city.bounds;
+  const [west, south, east, north] = catalogue.city.focus || catalogue.city.bounds;
   const style = {
     version: 8,
     glyphs: `${root}/portal/glyphs/{fontstack}/{range}.pbf`,
@@ -97,11 +97,18 @@ export function setLayer(name, on) {
   if (!layer?.drawn || !map) return;
   if (on && !map.getSource(name)) {
     map.addSource(name, { type: "vector", tiles: [`${root}/collections/${name}/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt`], minzoom: 0, maxzoom: 16 });
-    const labels = [];
+    const labels = [], areas = layer.families.length === 1 && layer.families[0] === "fill";
+    if (areas && layer.drawing.some((entry) => entry.type === "symbol")) map.addSource(`${name}-names`, { type: "geojson", data: `${root}/portal/labels/${name}` });
     for (const given of [...layer.drawing, ...merged(layer)]) {
       const entry = structuredClone(given);
       if (entry.type === "symbol" && entry.layout) entry.layout["text-font"] = ["sans"];
       if (entry.type === "symbol") entry.layout["text-max-width"] = SHIFT;
+      if (entry.type === "symbol" && areas && !entry.id.endsWith("-numbers")) {
+        // Names of areas stand once each, at a point of their own; in tiles they would repeat at every edge.
+        Object.assign(entry, { source: `${name}-names` });
+        delete entry["source-layer"];
+        Object.assign(entry.layout, { "text-field": ["get", "label"], "symbol-sort-key": ["get", "rank"] });
+      }
       for (const property of ["fill-opacity", "line-opacity", "circle-opacity", "text-opacity"]) if (entry.paint?.[property] !== undefined) opacities.set(`${entry.id} ${property}`, entry.paint[property]);
       if (entry.type === "symbol") labels.push(entry);
       else map.addLayer(entry, above(layer));
