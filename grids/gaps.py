@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import shapely
+from shapely.ops import substring
 
 from gis.cameras import CameraTable
 from gis.coverage import CoverageResult
 from gis.visibility_surface import Surface
 from grids.causes import main_cause, why
+from grids.coverage_bank import station
 from grids.watch import CONFIRMED, watch_points
 
 __all__ = ["find_gaps"]
@@ -28,6 +30,8 @@ _ROAD_HALF_M = 5.0
 _BANK_MIN_M = 10.0
 #: A stretch of road unseen for less than this is no gap of its own.
 _ROAD_MIN_M = 16.0
+#: Longer stretches of bank and railway are told in parts, so that need ranks places and not lengths.
+_STRETCH_M = 500.0
 _MOUNT_MAX_M = 60.0
 _KEY_AREA_KINDS = {"wharf": "wharf"}
 
@@ -139,8 +143,6 @@ def _unseen_stretches(
     line, low, high = line[long_enough], low[long_enough], high[long_enough]
     whole = (low <= 0) & (high >= lengths[line] - 1e-9)
     out = lines[line].copy()
-    from shapely.ops import substring
-
     for index in np.flatnonzero(~whole):
         out[index] = substring(out[index], low[index], high[index])
     return out, line
@@ -193,10 +195,33 @@ def _road_gaps(
     )
 
 
+def _cut(lines: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Long lines in equal parts of at most ``_STRETCH_M``: parts, line of each, and from where to where along it (0 to 1)."""
+    pieces = np.maximum(1, np.ceil(shapely.length(lines) / _STRETCH_M)).astype(np.int64)
+    which = np.repeat(np.arange(len(lines)), pieces)
+    nth = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    span = np.column_stack([nth / pieces[which], (nth + 1) / pieces[which]])
+    out = lines[which].copy()
+    for index in np.flatnonzero(pieces[which] > 1):
+        out[index] = substring(out[index], span[index, 0], span[index, 1], normalized=True)
+    return out, which, span
+
+
+def _cut_bank(bank: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Stretches of bank no longer than a crew can be sent to, with their own chainage."""
+    parts, which, span = _cut(bank.geometry.to_numpy())
+    cut = bank.iloc[which].reset_index(drop=True)
+    start, end = cut["start_m"].to_numpy(), cut["end_m"].to_numpy()
+    cut["start_m"], cut["end_m"] = start + span[:, 0] * (end - start), start + span[:, 1] * (end - start)
+    cut["length_m"] = shapely.length(parts)
+    cut["stationing"] = [f"{station(a)}–{station(b)}" for a, b in zip(cut["start_m"], cut["end_m"], strict=True)]
+    return cut.set_geometry(gpd.GeoSeries(parts, crs=bank.crs))
+
+
 def _bank_gaps(bank: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
     if bank.empty:
         return _nothing(bank.crs)
-    open_bank = bank[(bank["state"] != CONFIRMED) & (bank["length_m"] >= _BANK_MIN_M)]
+    open_bank = _cut_bank(bank[(bank["state"] != CONFIRMED) & (bank["length_m"] >= _BANK_MIN_M)])
     return _frame(
         open_bank.geometry.to_numpy(),
         bank.crs,
@@ -276,7 +301,8 @@ def _railway_gaps(result: CoverageResult, railways: gpd.GeoDataFrame, weights: M
     owner = np.repeat(np.arange(len(railways)), shapely.get_num_geometries(railways.geometry.to_numpy()))
     owner = owner[shapely.length(shapely.get_parts(railways.geometry.to_numpy())) > 1.0]
     stretches, line = _unseen_stretches(result, lines)
-    of = owner[line]
+    stretches, part, _ = _cut(stretches)
+    of = owner[line[part]]
     return _frame(
         stretches,
         railways.crs,

@@ -39,7 +39,8 @@ def command(app: AppContext, kind: str | None, area: str | None, limit: int) -> 
                 sa.text(
                     "SELECT rank, target_kind, coalesce(name_zh, stationing, grid_code) AS place, cause, cause_share, need, road_m, area_m2,"
                     " stationing, grid_code, admin_code, mount_layer, mount_dist_m, run_id, synthetic,"
-                    " round(ST_X(ST_PointOnSurface(geom))::numeric, 6)::float8 AS lon, round(ST_Y(ST_PointOnSurface(geom))::numeric, 6)::float8 AS lat"
+                    " round(ST_X(ST_PointOnSurface(geom))::numeric, 6)::float8 AS lon,"
+                    " round(ST_Y(ST_PointOnSurface(geom))::numeric, 6)::float8 AS lat"
                     " FROM baige.coverage_gap WHERE (cast(:kind AS text) IS NULL OR target_kind = :kind)"
                     " AND (cast(:area AS text) IS NULL OR starts_with(admin_code, :area)) ORDER BY rank LIMIT :limit"
                 ),
