@@ -136,7 +136,8 @@ class MapFacts:
 
 _RUN_KINDS = {
     "coverage": ("覆盖分析", "Coverage run"), "gaps": ("缺口分析", "Gap run"), "layout-check": ("布局检查", "Layout check"),
-    "rules-check": ("规则核查", "Rules check"), "rules": ("规则核查", "Rules check"), "layout-plan": ("布局规划", "Layout plan"), "propose-sites": ("点位建议", "Site proposals"),
+    "rules-check": ("规则核查", "Rules check"), "rules": ("规则核查", "Rules check"),
+    "layout-plan": ("布局规划", "Layout plan"), "propose-sites": ("点位建议", "Site proposals"),
 }  # fmt: skip
 
 

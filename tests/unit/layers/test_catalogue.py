@@ -78,6 +78,7 @@ VALUES = {
     ("rule_finding", "verdict"): {"V", "R", "indeterminate"},
     ("coverage_gap", "cause"): {
         "no_camera", "wrong_angle", "terrain", "building", "blind_zone", "low_density", "offline", "direction_unknown",
+        "status_unknown", "ground_unknown",
     },
 }  # fmt: skip
 #: Words of attributes that would hold a person or a way into a device.
