@@ -11,13 +11,13 @@ from gis.errors import InputError
 __all__ = ["command"]
 
 
-def _pairs(values: tuple[str, ...]) -> dict[str, str]:
+def _pairs(option: str, en: str, zh: str, values: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for value in values:
-        header, mark, field = value.partition("=")
-        if not mark or not header.strip() or not field.strip():
-            raise InputError(f"--map {value!r}: expected header=field.", zh=f"--map {value!r}：应为 表头=字段。")
-        pairs[header.strip()] = field.strip()
+        first, mark, second = value.partition("=")
+        if not mark or not first.strip() or not second.strip():
+            raise InputError(f"{option} {value!r}: expected {en}.", zh=f"{option} {value!r}：应为 {zh}。")
+        pairs[first.strip()] = second.strip()
     return pairs
 
 
@@ -26,6 +26,7 @@ def _pairs(values: tuple[str, ...]) -> dict[str, str]:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--crs", help="What the coordinates are in: EPSG:4490, gcj02, bd09 … Goes before what the file says. 坐标系。")
 @click.option("--map", "maps", multiple=True, metavar="HEADER=FIELD", help="Assign a column to a field; may be repeated. 指定列与字段的对应。")
+@click.option("--set", "constants", multiple=True, metavar="FIELD=VALUE", help="Give a field one value in all rows. 为所有行设定字段值。")
 @click.option("--dry-run", is_flag=True, help="Do everything, show the result, take it back. 试运行，不写入。")
 @click.option(
     "--on-error",
@@ -46,7 +47,7 @@ def _pairs(values: tuple[str, ...]) -> dict[str, str]:
 @click.option("--source-org", help="Source organisation of all rows without one. 来源单位。")
 @click.option("--synthetic", is_flag=True, help="Mark all rows as synthetic. 标记为合成数据。")
 @pass_app
-def command(app: AppContext, layer: str, file: Path, maps: tuple[str, ...], **choices: Any) -> None:
+def command(app: AppContext, layer: str, file: Path, maps: tuple[str, ...], constants: tuple[str, ...], **choices: Any) -> None:
     """Load FILE into LAYER. 将文件导入图层。
 
     GeoPackage, shapefile, GeoJSON, FlatGeobuf, GeoParquet, CSV, XLSX, XLS, or a zip of one of these. The same key updates a feature
@@ -55,7 +56,11 @@ def command(app: AppContext, layer: str, file: Path, maps: tuple[str, ...], **ch
     from layers.loading.files import load_file
     from layers.loading.options import LoadOptions
 
-    options = LoadOptions(maps=_pairs(maps), **choices)
+    options = LoadOptions(
+        maps=_pairs("--map", "header=field", "表头=字段", maps),
+        constants=_pairs("--set", "field=value", "字段=值", constants),
+        **choices,
+    )
     database = app.database()
     with app.progress() as bar:
         task = bar.add_task(app.text(f"Loading {file.name}", f"导入 {file.name}"), total=None)

