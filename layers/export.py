@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ import pyproj
 import shapely
 from numpy.typing import NDArray
 from openpyxl.cell import WriteOnlyCell
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from sqlalchemy.engine import Connection
 
 from gis.crs import SourceCRS, gcj02_to_bd09, source_crs, transform_coordinates, wgs84_to_gcj02
@@ -127,8 +130,8 @@ def export_layer(
                 count = _WRITERS.get(kind, _write_vector)(connection, job, draft, kind)
                 for part in Path(folder).iterdir():
                     part.replace(path.parent / part.name)
-        except OSError as error:
-            raise InputError(f"{path.name} cannot be written: {error.strerror}.", zh=f"无法写入 {path.name}。") from error
+        except (OSError, DataSourceError, DataLayerError, FeatureError) as error:
+            raise InputError(f"{path.name} cannot be written; is the disk full?", zh=f"无法写入 {path.name}；磁盘是否已满？") from error
     return count
 
 
@@ -229,16 +232,20 @@ def _write_vector(connection: Connection, job: _Job, path: Path, driver: str) ->
     options: dict[str, Any] = {"encoding": "UTF-8"} if driver == "ESRI Shapefile" else {}
     if driver.startswith("GeoJSON"):
         options["COORDINATE_PRECISION"] = "9"
-    pyogrio.write_arrow(
-        reader,
-        str(path),
-        driver=driver,
-        layer=job.source.name if driver in ("GPKG", "GeoJSON") else None,
-        geometry_name="geom" if job.placed else None,
-        geometry_type=kind if job.placed else None,
-        crs=_written_crs(job) if job.placed else None,
-        **options,
-    )
+    with warnings.catch_warnings():
+        # Of names cut to ten bytes in a shapefile, and of the system that an offset one cannot name.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        pyogrio.write_arrow(
+            reader,
+            str(path),
+            driver=driver,
+            layer=job.source.name if driver in ("GPKG", "GeoJSON") else None,
+            geometry_name="geom" if job.placed else None,
+            geometry_type=kind if job.placed else None,
+            crs=_written_crs(job) if job.placed else None,
+            **options,
+        )
     return counter[0]
 
 
@@ -331,7 +338,11 @@ def _write_xlsx(connection: Connection, job: _Job, path: Path, _driver: str) -> 
         if count > _XLSX_ROWS_MAX:
             raise LimitExceeded(f"A sheet has {_XLSX_ROWS_MAX} rows at most; export to CSV.", zh=f"工作表最多 {_XLSX_ROWS_MAX} 行，请导出为 CSV。")
         sheet.append([_xlsx_cell(sheet, cell) for cell in cells])
-    book.save(path)
+    with tempfile.TemporaryFile() as packed:  # a zip that breaks off for want of space cannot be closed in order
+        book.save(packed)
+        packed.seek(0)
+        with path.open("wb") as file:
+            shutil.copyfileobj(packed, file)
     return count
 
 
