@@ -47,7 +47,7 @@ def _pairs(option: str, en: str, zh: str, values: tuple[str, ...]) -> dict[str, 
 @click.option("--source-org", help="Source organisation of all rows without one. 来源单位。")
 @click.option("--synthetic", is_flag=True, help="Mark all rows as synthetic. 标记为合成数据。")
 @pass_app
-def command(app: AppContext, layer: str, file: Path, maps: tuple[str, ...], constants: tuple[str, ...], **choices: Any) -> None:
+def command(app: AppContext, /, layer: str, file: Path, maps: tuple[str, ...], constants: tuple[str, ...], **choices: Any) -> None:
     """Load FILE into LAYER. 将文件导入图层。
 
     GeoPackage, shapefile, GeoJSON, FlatGeobuf, GeoParquet, CSV, XLSX, XLS, or a zip of one of these. The same key updates a feature
