@@ -22,8 +22,7 @@ type IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class CodePlan:
-    """Codes given out: one each; places that got a new one (``fresh``); codes that are void from now on
-    (``retired``)."""
+    """Codes given out, one each; ``fresh`` places got a new one, ``retired`` codes are void from now on."""
 
     codes: tuple[str, ...]
     fresh: tuple[int, ...]

@@ -1,7 +1,7 @@
 """Checks of a layout's codes and numbers: prefixes, sequences, void codes, balance, compactness, quotas, targets."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
