@@ -81,12 +81,14 @@ def count_tile(
     density: float,
     exact: bool,
     counts: npt.NDArray[np.uint16],
+    touched: npt.NDArray[np.int32],
     reach_max: int,
 ) -> None:
     """Add (``sign`` 1) or take away (-1) the views of the cameras ``which`` in ``counts``.
 
     ``counts`` has shape (rows, cols, 4 * classes): for the products confirmed installed, possible installed, confirmed
-    online, possible online how many cameras see the cell at best at each class of density. All other arrays are those
+    online, possible online how many cameras see the cell at best at each class of density; ``touched`` (rows, 2), from and up to which column
+    there may be anything, is widened. All other arrays are those
     of `gis.cameras.CameraTable` and `gis.coverage_place.Placed`; the window ``z`` must hold every camera with its whole
     range and one cell around.
     """
@@ -141,6 +143,9 @@ def count_tile(
                 continue
             r = r0 + dr
             inside = 0 <= r < rows
+            if inside:
+                touched[r, 0] = min(touched[r, 0], max(c0 + west - 2, 0))
+                touched[r, 1] = max(touched[r, 1], min(c0 + east + 3, cols))
             for dc in range(west - 2, east + 3):
                 sc = middle + dc
                 if sc < 0 or sc >= size or seen[sr, sc] == 0:
@@ -180,21 +185,30 @@ def count_tile(
 
 @kernel
 def cumulate(
-    counts: npt.NDArray[np.uint16], row: int, col: int, size: int, classes: int, out: npt.NDArray[np.uint16]
+    counts: npt.NDArray[np.uint16],
+    touched: npt.NDArray[np.int32],
+    row: int,
+    col: int,
+    size: int,
+    classes: int,
+    out: npt.NDArray[np.uint16],
 ) -> int:
-    """Band by band how many cameras see at a class or a finer one, for one chunk, added to ``out``.
+    """Add to ``out``, band by band, how many cameras see at a class or a finer one; returns the greatest sum.
 
-    Returns the greatest.
+    ``touched`` holds for each row of ``counts`` from and up to which column there may be anything.
     """
     greatest = 0
     for r in range(size):
-        for c in range(size):
+        first = max(touched[row + r, 0] - col, 0)
+        final = min(touched[row + r, 1] - col, size)
+        for c in range(first, final):
             for product in range(4):
                 total = 0
                 for best in range(classes - 1, -1, -1):
                     band = product * classes + best
                     total += int(counts[row + r, col + c, band])
-                    value = (int(out[band, r, c]) + total) & 0xFFFF  # what is taken away wraps round
-                    out[band, r, c] = value
-                    greatest = max(greatest, value)
+                    if total > 0:
+                        value = (int(out[band, r, c]) + total) & 0xFFFF  # what is taken away wraps round
+                        out[band, r, c] = value
+                        greatest = max(greatest, value)
     return greatest

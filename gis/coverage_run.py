@@ -20,7 +20,7 @@ from gis.coverage_place import Placed
 from gis.errors import BackendError, Cancelled, LimitExceeded
 from gis.visibility_surface import Surface
 
-__all__ = ["Job", "Tile", "count_window", "digest_of", "run_tile", "run_tiles", "tiles_of"]
+__all__ = ["Counted", "Job", "Tile", "count_window", "digest_of", "run_tile", "run_tiles", "tiles_of"]
 
 FAN_DENSITY = {"exact": 1.0, "fast": 1.5}
 Chunks = dict[tuple[int, int], bytes]
@@ -50,6 +50,26 @@ class Tile:
     col: int
     size: int
     cameras: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Cameras by best class, uint16 (rows, cols, 4 * classes), and from and up to which column each row holds anything."""
+
+    by_class: npt.NDArray[np.uint16]
+    touched: npt.NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, rows: int, cols: int, classes: int) -> "Counted":
+        """Nothing seen yet."""
+        touched = np.zeros((rows, 2), dtype=np.int32)
+        touched[:, 0] = cols
+        return cls(np.zeros((rows, cols, 4 * classes), dtype=np.uint16), touched)
+
+    def meets(self, row: int, col: int) -> bool:
+        """Whether there may be anything in the chunk that begins at (row, col)."""
+        part = self.touched[row : row + CHUNK]
+        return bool(((part[:, 0] < col + CHUNK) & (part[:, 1] > col)).any())
 
 
 def tiles_of(placed: Placed, *, size: int) -> list[Tile]:
@@ -85,12 +105,9 @@ def count_window(
     which: npt.NDArray[np.int64],
     *,
     sign: int = 1,
-    counts: npt.NDArray[np.uint16] | None = None,
-) -> npt.NDArray[np.uint16]:
-    """Counts by best class, uint16 (rows, cols, 4 * classes), of the cameras ``which`` in a window of cells.
-
-    ``sign`` -1 takes away.
-    """
+    into: "Counted | None" = None,
+) -> "Counted":
+    """Count the cameras ``which`` in a window of cells; ``sign`` -1 takes away from ``into``."""
     if len(which) > 65_535:
         raise LimitExceeded(
             f"{len(which):,} cameras meet one tile; at most 65,535.",
@@ -104,8 +121,7 @@ def count_window(
     north = int(placed.row[which].max()) + reach + 1
     east = int(placed.col[which].max()) + reach + 1
     window = job.surface.window(south, west, north - south + 1, east - west + 1)
-    if counts is None:
-        counts = np.zeros((rows, cols, 4 * job.classes), dtype=np.uint16)
+    counted = into if into is not None else Counted.empty(rows, cols, job.classes)
     count_tile(
         window.z,
         south,
@@ -129,20 +145,23 @@ def count_window(
         job.surface.cell_m,
         FAN_DENSITY[job.mode],
         job.mode == "exact",
-        counts,
+        counted.by_class,
+        counted.touched,
         reach,
     )
-    return counts
+    return counted
 
 
 def run_tile(job: Job, tile: Tile) -> Chunks:
     """The chunks of one tile, without the empty ones."""
-    counts = count_window(job, tile.row, tile.col, tile.size, tile.size, tile.cameras)
+    counted = count_window(job, tile.row, tile.col, tile.size, tile.size, tile.cameras)
     chunks: Chunks = {}
     for r in range(0, tile.size, CHUNK):
         for c in range(0, tile.size, CHUNK):
+            if not counted.meets(r, c):
+                continue
             out = np.zeros((4 * job.classes, CHUNK, CHUNK), dtype=np.uint16)
-            if cumulate(counts, r, c, CHUNK, job.classes, out):
+            if cumulate(counted.by_class, counted.touched, r, c, CHUNK, job.classes, out):
                 chunks[((tile.row + r) // CHUNK, (tile.col + c) // CHUNK)] = pack(out)
     return chunks
 

@@ -13,7 +13,7 @@ from gis.cameras import Assumed, CameraTable
 from gis.coverage import job_of
 from gis.coverage_chunks import CHUNK, CoverageResult, pack
 from gis.coverage_kernel import cumulate
-from gis.coverage_run import Job, count_window, digest_of, tiles_of
+from gis.coverage_run import Counted, Job, count_window, digest_of, tiles_of
 from gis.errors import Conflict, DataError, InputError
 from gis.visibility_surface import Surface
 
@@ -89,10 +89,11 @@ def update(
     chunks = dict(result.chunks)
     for key in sorted(touched):
         counts = result.chunk(*key)
-        part = np.zeros((CHUNK, CHUNK, result.bands), dtype=np.uint16)
+        part = Counted.empty(CHUNK, CHUNK, len(result.densities_px_m))
         for job, sign in jobs:
             _add(job, key, sign, part)
-        greatest = cumulate(part, 0, 0, CHUNK, len(result.densities_px_m), counts)
+        cumulate(part.by_class, part.touched, 0, 0, CHUNK, len(result.densities_px_m), counts)
+        greatest = int(counts.max())
         if greatest > 60_000:  # a count below zero wraps round
             raise DataError(
                 "A camera to be taken out does not stand in the result as given.", zh="要移除的摄像机与结果中的不一致。"
@@ -113,7 +114,7 @@ def update(
     return Change(new, changed)
 
 
-def _add(job: Job, key: tuple[int, int], sign: int, part: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> None:
+def _add(job: Job, key: tuple[int, int], sign: int, part: Counted) -> None:
     row, col = key[0] * CHUNK, key[1] * CHUNK
     placed = job.placed
     reach = np.floor(placed.cameras.reach_m / placed.cell_m).astype(np.int64)
@@ -125,4 +126,4 @@ def _add(job: Job, key: tuple[int, int], sign: int, part: np.ndarray[tuple[int, 
     )
     which = np.flatnonzero(near).astype(np.int64)
     if len(which):
-        count_window(job, row, col, CHUNK, CHUNK, which, sign=sign, counts=part)
+        count_window(job, row, col, CHUNK, CHUNK, which, sign=sign, into=part)

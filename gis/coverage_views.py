@@ -82,7 +82,8 @@ def _view(job: Job, i: int) -> CameraView:
     placed = job.placed
     reach = int(placed.cameras.reach_m[i] / placed.cell_m) + 1
     row, col = int(placed.row[i]) - reach, int(placed.col[i]) - reach
-    counts = count_window(job, row, col, 2 * reach + 1, 2 * reach + 1, np.array([i], dtype=np.int64))
+    counted = count_window(job, row, col, 2 * reach + 1, 2 * reach + 1, np.array([i], dtype=np.int64))
+    counts = counted.by_class
     number = np.arange(1, job.classes + 1, dtype=np.uint16)
     confirmed = (counts[:, :, : job.classes] * number).sum(axis=2).astype(np.uint8)
     possible = (counts[:, :, job.classes : 2 * job.classes] * number).sum(axis=2).astype(np.uint8)

@@ -393,45 +393,30 @@ class _BuildingIndex:
 
 
 @kernel
-def _height_at(
-    heights: npt.NDArray[np.float32],
-    west: float,
-    north: float,
-    dx: float,
-    dy: float,
-    cell: float,
-    row: int,
-    col: int,
-    missing: float,
-) -> float:
-    """Bilinear between the centres of the model; the outer half cells keep the height of the centre nearest to them."""
-    n_rows, n_cols = heights.shape
-    v = (north - (row + 0.5) * cell) / dy - 0.5
-    u = ((col + 0.5) * cell - west) / dx - 0.5
-    if v < -0.5 or u < -0.5 or v > n_rows - 0.5 or u > n_cols - 0.5:
-        return missing
-    v = min(max(v, 0.0), n_rows - 1.0)
-    u = min(max(u, 0.0), n_cols - 1.0)
-    i = min(int(v), max(n_rows - 2, 0))
-    j = min(int(u), max(n_cols - 2, 0))
-    fv = v - i
-    fu = u - j
+def _between(at: float, n: int) -> tuple[int, float]:
+    """The centre at or before a place on an axis of ``n`` cells and the share of the way to the next; -1 outside.
+
+    The outer half cells keep the height of the centre nearest to them.
+    """
+    if at < -0.5 or at > n - 0.5:
+        return -1, 0.0
+    at = min(max(at, 0.0), n - 1.0)
+    i = min(int(at), max(n - 2, 0))
+    share = at - i
     # a lattice that coincides with the model gives back its values to the bit
-    if fv < 1e-6 or fv > 1 - 1e-6:
-        i += int(fv + 0.5)
-        fv = 0.0
-    if fu < 1e-6 or fu > 1 - 1e-6:
-        j += int(fu + 0.5)
-        fu = 0.0
-    low = float(heights[i, j])
-    if fu > 0.0:
-        low += (heights[i, j + 1] - low) * fu
-    if fv > 0.0:
-        high = float(heights[i + 1, j])
-        if fu > 0.0:
-            high += (heights[i + 1, j + 1] - high) * fu
-        low += (high - low) * fv
-    return missing if math.isnan(low) else low
+    if share < 1e-6 or share > 1 - 1e-6:
+        i += int(share + 0.5)
+        share = 0.0
+    return i, share
+
+
+@kernel
+def _along(heights: npt.NDArray[np.float32], i: int, j: int, share: float) -> float:
+    """Height in row ``i`` of the model, linear between its columns."""
+    value = float(heights[i, j])
+    if share > 0.0:
+        value += (heights[i, j + 1] - value) * share
+    return value
 
 
 @kernel
@@ -447,9 +432,29 @@ def _sample_terrain(
     missing: float,
     out: npt.NDArray[np.float32],
 ) -> None:
+    n_rows, n_cols = heights.shape
+    columns = np.empty(out.shape[1], dtype=np.int64)
+    shares = np.empty(out.shape[1], dtype=np.float64)
+    for c in range(out.shape[1]):
+        columns[c], shares[c] = _between(((col + c + 0.5) * cell - west) / dx - 0.5, n_cols)
+    # rows of the lattice between two rows of the model share what is interpolated along these
+    held = -2
+    lower = np.empty(out.shape[1], dtype=np.float64)
+    upper = np.empty(out.shape[1], dtype=np.float64)
     for r in range(out.shape[0]):
+        i, share = _between((north - (row + r + 0.5) * cell) / dy - 0.5, n_rows)
+        if i < 0:
+            out[r, :] = missing
+            continue
+        if i != held:
+            held = i
+            for c in range(out.shape[1]):
+                j = columns[c]
+                lower[c] = np.nan if j < 0 else _along(heights, i, j, shares[c])
+                upper[c] = np.nan if j < 0 else _along(heights, min(i + 1, n_rows - 1), j, shares[c])
         for c in range(out.shape[1]):
-            out[r, c] = _height_at(heights, west, north, dx, dy, cell, row + r, col + c, missing)
+            value = lower[c] + (upper[c] - lower[c]) * share if share > 0.0 else lower[c]
+            out[r, c] = missing if math.isnan(value) else value
 
 
 @kernel
@@ -465,8 +470,16 @@ def _sample_cells(
     missing: float,
     out: npt.NDArray[np.float64],
 ) -> None:
+    n_rows, n_cols = heights.shape
     for k in range(len(out)):
-        out[k] = np.float32(_height_at(heights, west, north, dx, dy, cell, row[k], col[k], missing))
+        i, fv = _between((north - (row[k] + 0.5) * cell) / dy - 0.5, n_rows)
+        j, fu = _between(((col[k] + 0.5) * cell - west) / dx - 0.5, n_cols)
+        value = np.nan
+        if i >= 0 and j >= 0:
+            value = _along(heights, i, j, fu)
+            if fv > 0.0:
+                value += (_along(heights, i + 1, j, fu) - value) * fv
+        out[k] = np.float32(missing if math.isnan(value) else value)
 
 
 @kernel
