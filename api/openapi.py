@@ -39,7 +39,7 @@ def _parameters(state: State) -> dict[str, Any]:
         ),
         "bbox": _parameter(
             "bbox",
-            {"type": "array", "items": {"type": "number"}, "oneOf": [{"minItems": 4, "maxItems": 4}, {"minItems": 6, "maxItems": 6}]},
+            {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 6},
             "Features that touch a box: lower left and upper right corner", **separate,
         ),
         "bbox-crs": _parameter("bbox-crs", crs, "Reference system of bbox", **separate),

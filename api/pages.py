@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
+import api.provider  # noqa: F401 - pygeoapi loads it by name
 from api.access import principal_of
 from api.asking import FORMATS, language, read_format, reject_unknown
 from api.conformance import CONFORMANCE

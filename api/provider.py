@@ -4,12 +4,12 @@ They answer where pygeoapi itself is called (`pygeoapi.api`, its command line, o
 the rights of the public.
 """
 
+import warnings
 from typing import Any
 
 import orjson
 import psycopg
 from pygeoapi.provider.base import BaseProvider, ProviderItemNotFoundError, ProviderQueryError
-from pygeoapi.provider.base_mvt import BaseMVTProvider
 
 from api.schemas import property_schema
 from gis.errors import BaigeError
@@ -23,6 +23,10 @@ from layers.query.paging import Order, SortKey
 from layers.query.source import Source
 from layers.query.tilegrid import matrix_set
 from layers.query.tiles import tile_sql
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of pydantic, about pygeoapi's own models
+    from pygeoapi.provider.base_mvt import BaseMVTProvider
 
 __all__ = ["LayerProvider", "LayerTileProvider"]
 

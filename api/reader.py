@@ -80,7 +80,7 @@ class Reader:
         except psycopg.Error as error:
             raise translate(error) from error
 
-    async def fetch(self, principal: Principal, question: Fragment, *, timeout_s: float, prepare: bool = False) -> Rows:
+    async def fetch(self, principal: Principal, question: Fragment, *, timeout_s: float = 30.0, prepare: bool = False) -> Rows:
         """All rows of a question; columns of type text come as bytes.
 
         Parameters

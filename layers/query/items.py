@@ -132,7 +132,7 @@ def page_sql(
 def _inner_columns(question: Question) -> str:
     names = {c.sql: c for c in _selected(question.source, question.properties)}
     names |= {k.column.sql: k.column for k in question.order.keys}
-    columns = ["t.id", "t.valid_from", "t.valid_to", *(sql for sql, c in names.items() if c.name != "id")]
+    columns = ['t.id', 't."valid_from"', 't."valid_to"', *(sql for sql, c in names.items() if c.name != "id")]
     if question.source.has_geometry and question.geometry:
         columns.append("t.geom")
     return ", ".join(dict.fromkeys(columns))

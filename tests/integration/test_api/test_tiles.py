@@ -1,0 +1,136 @@
+"""Vector tiles: what stands in them, in each matrix set, at each zoom; entity tags and freshness."""
+
+import math
+import uuid
+from typing import Any
+
+import pyogrio
+import pytest
+import shapely
+import sqlalchemy as sa
+
+from layers.query.tilegrid import MATRIX_SETS
+from layers.query.tiles import TileRules
+
+MVT = "application/vnd.mapbox-vector-tile"
+
+
+def web_tile(lon: float, lat: float, z: int) -> tuple[int, int]:
+    x = int((lon + 180) / 360 * 2**z)
+    y = int((1 - math.asinh(math.tan(math.radians(lat))) / math.pi) / 2 * 2**z)
+    return x, y
+
+
+def read(content: bytes, tmp_path: Any, z: int, x: int, y: int) -> Any:
+    """Features of a tile in Web Mercator metres, read by GDAL."""
+    path = tmp_path / f"{uuid.uuid4().hex}.pbf"
+    path.write_bytes(content)
+    return pyogrio.read_dataframe(path, X=str(x), Y=str(y), Z=str(z))
+
+
+def tile_of(served: Any, layer: str, z: int, x: int, y: int, **params: Any) -> Any:
+    return served.get(f"/collections/{layer}/tiles/WebMercatorQuad/{z}/{y}/{x}", **params)
+
+
+@pytest.mark.parametrize("layer", ["kiosk", "plot_wgs", "plot_local"])
+@pytest.mark.parametrize("z", [11, 14])
+def test_a_tile_holds_the_features_that_touch_it(served: Any, tmp_path: Any, layer: str, z: int) -> None:
+    lon, lat = 111.3, 30.7
+    x, y = web_tile(lon, lat, z)
+    size = 360 / 2**z
+    west = x * size - 180
+
+    def edge(row: int) -> float:
+        return math.degrees(math.atan(math.sinh(math.pi * (1 - 2 * row / 2**z))))
+
+    bounds = shapely.box(west, edge(y + 1), west + size, edge(y))
+    wanted = {r["id"] for r in served.rows[layer] if r["geom"].intersects(bounds)}
+    answer = tile_of(served, layer, z, x, y)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == MVT
+    frame = read(answer.content, tmp_path, z, x, y)
+    slack = shapely.buffer(bounds, size * 64 / 4096 * 1.1)
+    outer = {r["id"] for r in served.rows[layer] if r["geom"].intersects(slack)}
+    assert wanted <= set(frame["id"]) <= outer
+    assert "label" in frame.columns
+
+
+def test_low_zoom_counts_every_feature(served: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.tiles.TileRules", lambda **more: TileRules(merge_above=10, **more))
+    served.state.tiles.clear()
+    try:
+        for layer in served.rows:
+            x, y = web_tile(111.3, 30.7, 6)
+            frame = read(tile_of(served, layer, 6, x, y).content, tmp_path, 6, x, y)
+            assert frame["n"].sum() == len(served.rows[layer])
+            assert len(frame) < 20
+            if layer == "kiosk":
+                on = sum(r["state"] == "on" for r in served.rows[layer])
+                assert frame["state:on"].sum() == on
+                assert set(frame["state:worst"].dropna()) <= {"off", "on"}
+    finally:
+        served.state.tiles.clear()
+
+
+@pytest.mark.parametrize("name", sorted(MATRIX_SETS))
+def test_each_matrix_set(served: Any, name: str) -> None:
+    document = served.get(f"/tileMatrixSets/{name}").json()
+    assert document["id"] == name
+    assert len(document["tileMatrices"]) == 23
+    first = document["tileMatrices"][0]
+    if name == "WebMercatorQuad":
+        assert math.isclose(first["scaleDenominator"], 559082264.0287178, rel_tol=1e-12)
+        assert math.isclose(first["cellSize"], 156543.03392804097, rel_tol=1e-12)
+    else:
+        assert math.isclose(first["scaleDenominator"], 279541132.0143589, rel_tol=1e-12)
+        assert (first["matrixWidth"], first["matrixHeight"], first["cellSize"]) == (2, 1, 0.703125)
+    assert first["pointOfOrigin"] == ([90, -180] if name == "CGCS2000Quad" else first["pointOfOrigin"])
+    z = 12
+    if name == "WebMercatorQuad":
+        x, y = web_tile(111.3, 30.7, z)
+    else:
+        x, y = int((111.3 + 180) / 180 * 2**z), int((90 - 30.7) / 180 * 2**z)
+    assert len(served.get(f"/collections/kiosk/tiles/{name}/{z}/{y}/{x}").content) > 100
+    assert served.get(f"/collections/kiosk/tiles/{name}/{z}/0/0").status_code == 204
+
+
+def test_tilejson_and_tilesets(served: Any) -> None:
+    found = served.get("/collections/kiosk/tiles/WebMercatorQuad/metadata").json()
+    assert found["tilejson"] == "3.0.0"
+    assert found["vector_layers"][0]["id"] == "kiosk"
+    z = 13
+    x, y = web_tile(111.3, 30.7, z)
+    address = found["tiles"][0].format(z=z, x=x, y=y)
+    assert served.client.get(address).status_code == 200
+    assert len(served.get("/collections/kiosk/tiles").json()["tilesets"]) == 3
+
+
+def test_a_tile_is_never_stale(served: Any) -> None:
+    z = 14
+    x, y = web_tile(111.3, 30.7, z)
+    first = tile_of(served, "kiosk", z, x, y)
+    same = served.client.get(first.request.url, headers={"If-None-Match": first.headers["etag"]})
+    assert same.status_code == 304
+    known = served.rows["kiosk"][3]["id"]
+    for state in ("on", "off", served.rows["kiosk"][3]["state"]):
+        with served.database.begin() as connection:
+            connection.execute(sa.text("UPDATE baige.kiosk SET state = :s WHERE id = :i"), {"s": state, "i": known})
+        again = served.client.get(first.request.url, headers={"If-None-Match": first.headers["etag"]})
+        assert again.status_code == 200
+        assert again.headers["etag"] != first.headers["etag"]
+
+
+def test_a_hidden_column_is_in_no_tile(served: Any) -> None:
+    z = 12
+    x, y = web_tile(111.3, 30.7, z)
+    assert b"code" not in tile_of(served, "kiosk", z, x, y).content.replace(b"admin_code", b"")
+    assert b"code" in tile_of(served, "kiosk", z, x, y, role="admin").content.replace(b"admin_code", b"")
+
+
+def test_a_filtered_tile(served: Any, tmp_path: Any) -> None:
+    z = 11
+    x, y = web_tile(111.3, 30.7, z)
+    every = read(tile_of(served, "kiosk", z, x, y).content, tmp_path, z, x, y)
+    some = read(tile_of(served, "kiosk", z, x, y, filter="rank = 2").content, tmp_path, z, x, y)
+    ranked = {r["id"] for r in served.rows["kiosk"] if r["rank"] == 2}
+    assert set(some["id"]) == set(every["id"]) & ranked
