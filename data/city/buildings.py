@@ -70,7 +70,9 @@ def _rectangles(
     form[low] = (15.0, 11.0, 9.0, 16.0)
     form = form * rng.uniform(0.85, 1.3, (n, 4))
     form[:, :2] *= np.minimum(1.0, (size / 60.0)) * 0.25 + 0.75
-    form *= np.array([fineness, fineness**0.5, fineness, fineness])
+    # The denser a place, the closer its buildings; and small blocks want small ones.
+    closeness = fineness * np.interp(dense, [0.1, 0.4, 1.0], [1.3, 0.9, 0.52])
+    form *= np.column_stack([closeness, np.sqrt(closeness), closeness, closeness])
     step_x, step_y = form[:, 0] + form[:, 2], form[:, 1] + form[:, 3]
     nx = np.maximum(1, np.floor((size[:, 0] - 8.0) / step_x)).astype(int)
     ny = np.maximum(1, np.floor((size[:, 1] - 8.0) / step_y)).astype(int)
@@ -127,7 +129,7 @@ def draw_buildings(
     good = shapely.area(inner) > 300.0
     blocks, inner, uses, dense = blocks[good], inner[good], uses[good], dense[good]
     source = np.concatenate([built, np.full(len(town_blocks), -1)])[good]
-    fineness = 1.0 if target - farms < 60_000 else 0.36
+    fineness = 1.0 if target - farms < 60_000 else 0.33
     shapes, block = _rectangles(blocks, uses, dense, fineness, rng)
     shapely.prepare(inner)
     keep = shapely.covers(inner[block], shapes)

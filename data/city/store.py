@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
+import pandas as pd
 import sqlalchemy as sa
 
 from data.city.build import ReferenceCity
@@ -20,6 +22,7 @@ from layers.database import Database
 from layers.loading.bulk import load_frame
 from layers.loading.report import LoadReport
 from layers.rasters import add_heights
+from layers.registry import declaration_of
 
 __all__ = ["DEM_NAME", "DEM_WIDE_NAME", "StoredLayer", "store_city"]
 
@@ -134,19 +137,44 @@ def _load(
     return report
 
 
+#: SQL type in which a value of a natural key is compared, by type of its field; text where none stands here.
+_KEY_TYPES = {"num": "float8", "int": "int8", "date": "date", "datetime": "timestamptz", "uuid": "uuid", "ref": "uuid"}
+
+
 def _remove_other(database: Database, name: str, frame: gpd.GeoDataFrame, note: str) -> int:
-    """Delete the rows of an earlier reference city whose identifiers this one does not have; they stay in the history."""
+    """Delete rows of an earlier reference city that this one does not have under the same identifier and natural keys.
+
+    They stay in the history. Of another scale, or of another version of the generator, a row may have the same identifier and mean
+    another thing: updating it could take a key that a third row still holds.
+    """
     with database.begin(SYSTEM) as connection:
         table = sa.table(name, sa.column("source_ref"), schema="baige")
         known = sa.select(sa.literal(1)).select_from(table).where(table.c.source_ref.like("synthetic:%")).limit(1)
         if connection.execute(known).first() is None:
             return 0
+        declaration = declaration_of(connection, name)
+        parts = sorted({part for key in declaration.natural_keys for part in key})
+        kept = {"id": frame["id"].tolist()} | {part: [_text(v) for v in frame[part]] for part in parts}
+        types = {"id": "uuid"} | {part: _KEY_TYPES.get(declaration.field(part).type, "text") for part in parts}
+        arrays = ", ".join(f"cast(:v{k} AS {types[part]}[])" for k, part in enumerate(kept))
+        names = ", ".join(f'"{part}"' for part in kept)
+        # The column of a code or an enumeration is compared as text: its own type may be shorter or an integer.
+        same = " AND ".join(
+            f't."{p}"{"::text" if types[p] == "text" else ""} IS NOT DISTINCT FROM kept."{p}"' for p in parts
+        )
         with change_set(connection, layer=name, action="delete", note=note):
             result = connection.execute(
                 sa.text(
                     f"DELETE FROM baige.\"{name}\" t WHERE t.synthetic AND t.source_ref LIKE 'synthetic:%'"
-                    " AND NOT EXISTS (SELECT FROM unnest(cast(:ids AS uuid[])) AS kept WHERE kept = t.id)"
+                    f" AND NOT EXISTS (SELECT FROM unnest({arrays}) AS kept({names}) WHERE kept.id = t.id{' AND ' + same if same else ''})"
                 ),
-                {"ids": frame["id"].tolist()},
+                {f"v{k}": values for k, values in enumerate(kept.values())},
             )
             return int(result.rowcount)
+
+
+def _text(value: Any) -> str | None:
+    """A value of a key as PostgreSQL reads it."""
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
+        return None
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,149 @@
+"""The reference city in PostGIS: what was generated is what is stored."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+import sqlalchemy as sa
+
+from data.city import ReferenceCity, generate
+from data.city.store import DEM_NAME, StoredLayer, store_city
+from gis.settings import CityConfig
+from layers.access import SYSTEM
+from layers.database import Database
+from layers.frames import read_frame
+from layers.rasters import dem_window
+
+
+@pytest.fixture(scope="module")
+def reference_city() -> ReferenceCity:
+    return generate("small", seed=3)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def stored(database: Database, home: Path, reference_city: ReferenceCity, city: CityConfig) -> list[StoredLayer]:
+    return store_city(database, home, reference_city, city)
+
+
+def test_every_row_is_stored_and_marked(
+    database: Database, reference_city: ReferenceCity, stored: list[StoredLayer]
+) -> None:
+    assert {item.layer: item.inserted for item in stored} == {n: len(f) for n, f in reference_city.layers.items()}
+    with database.begin(SYSTEM) as connection:
+        for name, frame in reference_city.layers.items():
+            row = connection.execute(
+                sa.text(
+                    f"SELECT count(*), count(*) FILTER (WHERE synthetic), count(*) FILTER (WHERE source_ref LIKE 'synthetic:3:%')"
+                    f' FROM baige."{name}"'
+                )
+            ).one()
+            assert tuple(row) == (len(frame),) * 3, name
+
+
+def test_geometry_and_identifiers_come_back(
+    database: Database, reference_city: ReferenceCity, stored: list[StoredLayer]
+) -> None:
+    with database.begin(SYSTEM) as connection:
+        for name in ("outfall", "camera_site", "community", "riverbank", "layout_unit"):
+            back = read_frame(connection, name).set_index("id").sort_index()
+            sent = reference_city.layers[name].set_index("id").sort_index()
+            assert list(back.index) == list(sent.index), name
+            far = shapely.hausdorff_distance(back.geometry.to_numpy(), sent.geometry.to_numpy())
+            assert far.max() < 2e-8, name  # 2 mm
+
+
+def test_axis_keeps_its_measure(database: Database, reference_city: ReferenceCity, stored: list[StoredLayer]) -> None:
+    with database.begin(SYSTEM) as connection:
+        start, end, vertices = connection.execute(
+            sa.text(
+                "SELECT ST_M(ST_StartPoint(geom)), ST_M(ST_EndPoint(geom)), ST_NPoints(geom) FROM baige.river_axis WHERE is_main_stem"
+            )
+        ).one()
+    sent = reference_city.layers["river_axis"].query("is_main_stem").geometry.iloc[0]
+    m = shapely.get_coordinates(sent, include_m=True)[:, 2]
+    assert (start, vertices) == (0.0, len(m))
+    assert end == pytest.approx(m[-1])
+
+
+def test_vendor_cameras_came_in_gcj02_and_are_in_place(
+    database: Database, reference_city: ReferenceCity, stored: list[StoredLayer]
+) -> None:
+    with database.begin(SYSTEM) as connection:
+        rows = connection.execute(
+            sa.text("SELECT id::text, ST_X(geom), ST_Y(geom) FROM baige.camera_site WHERE src_crs = 'gcj02'")
+        ).all()
+    assert {row[0] for row in rows} == set(reference_city.answer_key["camera_declared_gcj02"])
+    sent = reference_city.layers["camera_site"].set_index("id").geometry[[row[0] for row in rows]]
+    assert np.abs(np.array([row[1] for row in rows]) - sent.x.to_numpy()).max() < 1e-8
+    assert np.abs(np.array([row[2] for row in rows]) - sent.y.to_numpy()).max() < 1e-8
+
+
+def test_terrain_is_known_and_marked(
+    database: Database, home: Path, reference_city: ReferenceCity, stored: list[StoredLayer]
+) -> None:
+    with database.begin(SYSTEM) as connection:
+        synthetic, srid = connection.execute(
+            sa.text("SELECT synthetic, srid FROM baige_sys.raster WHERE name = :name"), {"name": DEM_NAME}
+        ).one()
+        assert (synthetic, srid) == (True, 4546)
+        box = (528000.0, 3396000.0, 528500.0, 3396400.0)
+        heights, _, _ = dem_window(connection, home, box, srid=4546, cell_m=10.0)
+    dem = reference_city.dem
+    row, column = round((dem.transform.f - box[3]) / 10), round((box[0] - dem.transform.c) / 10)
+    assert np.abs(heights - dem.heights_m[row : row + 40, column : column + 50]).max() < 0.01
+
+
+def test_storing_again_changes_nothing(
+    database: Database, home: Path, reference_city: ReferenceCity, stored: list[StoredLayer], city: CityConfig
+) -> None:
+    again = store_city(database, home, reference_city, city)
+    assert sum(item.inserted + item.updated + item.removed for item in again) == 0
+    assert [item.unchanged for item in again] == [item.rows for item in again]
+
+
+def test_rows_that_mean_another_thing_under_the_same_identifier_are_replaced(
+    database: Database, home: Path, reference_city: ReferenceCity, stored: list[StoredLayer], city: CityConfig
+) -> None:
+    """As after another version of the generator: the same identifiers, natural keys dealt out anew."""
+    turned = dataclasses.replace(reference_city, layers=dict(reference_city.layers))
+    for name, key in (("community", "admin_code"), ("camera_site", "device_code"), ("riverbank", "start_m")):
+        frame = reference_city.layers[name].copy()
+        frame[key] = frame[key].to_numpy()[::-1]
+        turned.layers[name] = frame
+    done = {item.layer: item for item in store_city(database, home, turned, city)}
+    assert done["community"].removed == done["community"].inserted == 160
+    assert done["camera_site"].inserted == 3000
+    assert done["outfall"].unchanged == 124
+    with database.begin(SYSTEM) as connection:
+        rows = {i: code for i, code in connection.execute(sa.text("SELECT id::text, admin_code FROM baige.community"))}
+    assert rows == dict(zip(turned.layers["community"]["id"], turned.layers["community"]["admin_code"], strict=True))
+
+
+def test_another_city_takes_the_place_and_other_rows_stay(
+    database: Database, home: Path, stored: list[StoredLayer], city: CityConfig
+) -> None:
+    with database.begin(SYSTEM) as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO baige.pole (pole_no, classification, synthetic, geom)"
+                " VALUES ('OWN-1', 'internal', false, ST_SetSRID(ST_MakePoint(111.3, 30.7), 4490))"
+            )
+        )
+    other = generate("small", seed=4)
+    store_city(database, home, other, city)
+    with database.begin(SYSTEM) as connection:
+        poles = connection.execute(
+            sa.text("SELECT count(*), count(*) FILTER (WHERE NOT synthetic) FROM baige.pole")
+        ).one()
+        past = connection.execute(
+            sa.text("SELECT count(*) FROM baige_history.outfall WHERE source_ref LIKE 'synthetic:3:%'")
+        ).scalar_one()
+    assert tuple(poles) == (len(other.layers["pole"]) + 1, 1)
+    assert past == 124
