@@ -114,7 +114,8 @@ def export_layer(
     kind = EXPORT_FORMATS.get(path.suffix.lower())
     if kind is None:
         raise InputError(
-            f"{path.name}: the format is not known; {', '.join(EXPORT_FORMATS)} are written.", zh=f"{path.name}：未知的格式；支持 {'、'.join(EXPORT_FORMATS)}。"
+            f"{path.name}: the format is not known; {', '.join(EXPORT_FORMATS)} are written.",
+            zh=f"{path.name}：未知的格式；支持 {'、'.join(EXPORT_FORMATS)}。",
         )
     if not path.parent.is_dir():
         raise InputError(f"The folder of {path.name} does not exist.", zh=f"{path.name} 所在的文件夹不存在。")
@@ -131,7 +132,9 @@ def export_layer(
                 for part in Path(folder).iterdir():
                     part.replace(path.parent / part.name)
         except (OSError, DataSourceError, DataLayerError, FeatureError) as error:
-            raise InputError(f"{path.name} cannot be written; is the disk full?", zh=f"无法写入 {path.name}；磁盘是否已满？") from error
+            raise InputError(
+                f"{path.name} cannot be written; is the disk full?", zh=f"无法写入 {path.name}；磁盘是否已满？"
+            ) from error
     return count
 
 
@@ -222,10 +225,18 @@ def _written_crs(job: _Job) -> str | None:
 
 def _write_vector(connection: Connection, job: _Job, path: Path, driver: str) -> int:
     if not job.placed and driver != "GPKG":
-        raise InputError("The layer has no places: export it to CSV, XLSX, Parquet or GeoPackage.", zh="该图层没有位置：请导出为 CSV、XLSX、Parquet 或 GeoPackage。")
-    kind = {"LineStringM": "LineString M", "Geometry": "Unknown"}.get(job.source.declaration.geometry, job.source.declaration.geometry)
+        raise InputError(
+            "The layer has no places: export it to CSV, XLSX, Parquet or GeoPackage.",
+            zh="该图层没有位置：请导出为 CSV、XLSX、Parquet 或 GeoPackage。",
+        )
+    kind = {"LineStringM": "LineString M", "Geometry": "Unknown"}.get(
+        job.source.declaration.geometry, job.source.declaration.geometry
+    )
     if driver == "ESRI Shapefile" and kind == "Unknown":
-        raise InputError("A shapefile holds one type of geometry only; choose another format.", zh="Shapefile 只能存一种几何类型，请用其他格式。")
+        raise InputError(
+            "A shapefile holds one type of geometry only; choose another format.",
+            zh="Shapefile 只能存一种几何类型，请用其他格式。",
+        )
     schema = _schema(job)
     counter = [0]
     reader = pa.RecordBatchReader.from_batches(schema, _batches(connection, job, schema, counter))
@@ -257,7 +268,13 @@ def _write_parquet(connection: Connection, job: _Job, path: Path, _driver: str) 
         described = {
             "version": "1.1.0",
             "primary_column": "geom",
-            "columns": {"geom": {"encoding": "WKB", "geometry_types": [], "crs": pyproj.CRS.from_user_input(name).to_json_dict() if name else None}},
+            "columns": {
+                "geom": {
+                    "encoding": "WKB",
+                    "geometry_types": [],
+                    "crs": pyproj.CRS.from_user_input(name).to_json_dict() if name else None,
+                }
+            },
         }
         place = schema.get_field_index("geom")
         schema = schema.set(place, pa.field("geom", pa.binary())).with_metadata({"geo": json.dumps(described)})
@@ -280,7 +297,13 @@ def safe_cell(text: str) -> str:
 
 def _table_head(job: _Job) -> list[str]:
     chinese = job.lang.startswith("zh")
-    head = ["id", *(declared.title(job.lang) + (f"（{declared.unit}）" if chinese and declared.unit else "") for declared in job.fields)]
+    head = [
+        "id",
+        *(
+            declared.title(job.lang) + (f"（{declared.unit}）" if chinese and declared.unit else "")
+            for declared in job.fields
+        ),
+    ]
     if job.placed:
         head += (["经度", "纬度"] if chinese else ["lon", "lat"]) if _as_pair(job) else ["WKT"]
     return head
@@ -336,7 +359,10 @@ def _write_xlsx(connection: Connection, job: _Job, path: Path, _driver: str) -> 
     count = 0
     for count, cells in enumerate(_table_rows(connection, job), start=1):
         if count > _XLSX_ROWS_MAX:
-            raise LimitExceeded(f"A sheet has {_XLSX_ROWS_MAX} rows at most; export to CSV.", zh=f"工作表最多 {_XLSX_ROWS_MAX} 行，请导出为 CSV。")
+            raise LimitExceeded(
+                f"A sheet has {_XLSX_ROWS_MAX} rows at most; export to CSV.",
+                zh=f"工作表最多 {_XLSX_ROWS_MAX} 行，请导出为 CSV。",
+            )
         sheet.append([_xlsx_cell(sheet, cell) for cell in cells])
     with tempfile.TemporaryFile() as packed:  # a zip that breaks off for want of space cannot be closed in order
         book.save(packed)
@@ -359,4 +385,8 @@ def _xlsx_cell(sheet: Any, value: Any) -> Any:
     return value
 
 
-_WRITERS: dict[str, Callable[[Connection, _Job, Path, str], int]] = {"CSV": _write_csv, "XLSX": _write_xlsx, "Parquet": _write_parquet}
+_WRITERS: dict[str, Callable[[Connection, _Job, Path, str], int]] = {
+    "CSV": _write_csv,
+    "XLSX": _write_xlsx,
+    "Parquet": _write_parquet,
+}

@@ -22,9 +22,15 @@ __all__ = ["command"]
     show_default=True,
     help="Only what this role may see. 以何种角色的权限导出。",
 )
-@click.option("--district", default="", help="Administrative code (prefix) that the role is limited to. 角色限定的行政区划代码前缀。")
+@click.option(
+    "--district",
+    default="",
+    help="Administrative code (prefix) that the role is limited to. 角色限定的行政区划代码前缀。",
+)
 @pass_app
-def command(app: AppContext, layer: str, file: Path, crs: str | None, where: str | None, role: Any, district: str) -> None:
+def command(
+    app: AppContext, layer: str, file: Path, crs: str | None, where: str | None, role: Any, district: str
+) -> None:
     """Write LAYER to FILE: .gpkg .shp .geojson .geojsonl .fgb .parquet .csv .xlsx. 将图层导出为文件。
 
     CSV and XLSX have headers and terms in the language of --lang. CSV 与 XLSX 的表头和取值随 --lang 变化。
@@ -46,4 +52,7 @@ def command(app: AppContext, layer: str, file: Path, crs: str | None, where: str
             progress=lambda rows: bar.update(task, completed=rows),
         )
         bar.update(task, completed=count, total=count)
-    app.emit({"layer": layer, "file": str(file), "features": count}, app.text(f"{count} features → {file}", f"{count} 个要素 → {file}"))
+    app.emit(
+        {"layer": layer, "file": str(file), "features": count},
+        app.text(f"{count} features → {file}", f"{count} 个要素 → {file}"),
+    )

@@ -24,9 +24,23 @@ def _pairs(option: str, en: str, zh: str, values: tuple[str, ...]) -> dict[str, 
 @click.command()
 @click.argument("layer")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--crs", help="What the coordinates are in: EPSG:4490, gcj02, bd09 … Goes before what the file says. 坐标系。")
-@click.option("--map", "maps", multiple=True, metavar="HEADER=FIELD", help="Assign a column to a field; may be repeated. 指定列与字段的对应。")
-@click.option("--set", "constants", multiple=True, metavar="FIELD=VALUE", help="Give a field one value in all rows. 为所有行设定字段值。")
+@click.option(
+    "--crs", help="What the coordinates are in: EPSG:4490, gcj02, bd09 … Goes before what the file says. 坐标系。"
+)
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="HEADER=FIELD",
+    help="Assign a column to a field; may be repeated. 指定列与字段的对应。",
+)
+@click.option(
+    "--set",
+    "constants",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Give a field one value in all rows. 为所有行设定字段值。",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything, show the result, take it back. 试运行，不写入。")
 @click.option(
     "--on-error",
@@ -38,7 +52,11 @@ def _pairs(option: str, en: str, zh: str, values: tuple[str, ...]) -> dict[str, 
 @click.option("--encoding", help="Of text and shapefiles: utf-8, gbk … Told from the file by default. 文字编码。")
 @click.option("--sheet", help="Sheet of a workbook. 工作表。")
 @click.option("--layer-in-file", help="Layer of a GeoPackage, or file in a zip. 文件内的图层。")
-@click.option("--header-row", type=click.IntRange(1), help="Row of the headers in a table; found by itself by default. 表头所在行。")
+@click.option(
+    "--header-row",
+    type=click.IntRange(1),
+    help="Row of the headers in a table; found by itself by default. 表头所在行。",
+)
 @click.option("--lon-column", help="Column with longitude or east. 经度（东）列。")
 @click.option("--lat-column", help="Column with latitude or north. 纬度（北）列。")
 @click.option("--wkt-column", help="Column with geometry as WKT. WKT 列。")
@@ -47,7 +65,9 @@ def _pairs(option: str, en: str, zh: str, values: tuple[str, ...]) -> dict[str, 
 @click.option("--source-org", help="Source organisation of all rows without one. 来源单位。")
 @click.option("--synthetic", is_flag=True, help="Mark all rows as synthetic. 标记为合成数据。")
 @pass_app
-def command(app: AppContext, /, layer: str, file: Path, maps: tuple[str, ...], constants: tuple[str, ...], **choices: Any) -> None:
+def command(
+    app: AppContext, /, layer: str, file: Path, maps: tuple[str, ...], constants: tuple[str, ...], **choices: Any
+) -> None:
     """Load FILE into LAYER. 将文件导入图层。
 
     GeoPackage, shapefile, GeoJSON, FlatGeobuf, GeoParquet, CSV, XLSX, XLS, or a zip of one of these. The same key updates a feature

@@ -23,7 +23,10 @@ def list_(app: AppContext, layer: str | None) -> None:
 
     with app.database().begin(readonly=True) as connection:
         found = summary(connection, layer=layer)
-    text = "\n".join(f"{row['id']}  {row['layer']:<20} {row['rows']:>7}  {row['started_at']:%Y-%m-%d %H:%M}  {row['file_name']}" for row in found)
+    text = "\n".join(
+        f"{row['id']}  {row['layer']:<20} {row['rows']:>7}  {row['started_at']:%Y-%m-%d %H:%M}  {row['file_name']}"
+        for row in found
+    )
     app.emit(found, text or app.text("The quarantine is empty.", "没有被隔离的行。"))
 
 

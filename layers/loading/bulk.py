@@ -27,12 +27,18 @@ class FrameSource:
 
     def __init__(self, frame: pd.DataFrame, *, crs: str | None) -> None:
         self.format = "frame"
-        geometry = frame.geometry if isinstance(frame, gpd.GeoDataFrame) and frame.active_geometry_name is not None else None
+        geometry = (
+            frame.geometry if isinstance(frame, gpd.GeoDataFrame) and frame.active_geometry_name is not None else None
+        )
         self.has_geometry = geometry is not None
         self.crs = crs
         self.count: int | None = len(frame)
         self.notes: list[tuple[str, str]] = []
-        attributes = frame.drop(columns=[frame.active_geometry_name]) if geometry is not None and isinstance(frame, gpd.GeoDataFrame) else frame
+        attributes = (
+            frame.drop(columns=[frame.active_geometry_name])
+            if geometry is not None and isinstance(frame, gpd.GeoDataFrame)
+            else frame
+        )
         self._columns: dict[str, pa.Array] = {str(name): _column(attributes[name]) for name in attributes.columns}
         self._shapes = np.asarray(geometry.values, dtype=object) if geometry is not None else None
         self.headers = list(self._columns)
@@ -44,7 +50,10 @@ class FrameSource:
             wkb = None
             size = min(_CHUNK_ROWS, (self.count or 0) - start)
             if self._shapes is not None:
-                wkb = pa.array(shapely.to_wkb(self._shapes[start : start + size], output_dimension=4, byte_order=1, flavor="iso"), pa.large_binary())
+                wkb = pa.array(
+                    shapely.to_wkb(self._shapes[start : start + size], output_dimension=4, byte_order=1, flavor="iso"),
+                    pa.large_binary(),
+                )
             yield Chunk(np.arange(start + 1, start + size + 1, dtype=np.int64), columns, wkb)
 
 
@@ -116,5 +125,12 @@ def load_frame(
     )
     source = FrameSource(frame, crs=claimed)
     return load_source(
-        database, layer, source, file_name=note or "frame", options=options, city=city or load_city(), principal=principal, trusted=trusted
+        database,
+        layer,
+        source,
+        file_name=note or "frame",
+        options=options,
+        city=city or load_city(),
+        principal=principal,
+        trusted=trusted,
     )

@@ -60,8 +60,6 @@ class Source(Protocol):
         Whether chunks carry WKB.
     crs : str, optional
         Reference system that the file claims, as anything `gis.crs.source_crs` reads; None where it has none.
-    count : int, optional
-        Rows, where the format knows.
     notes : list of (zh, en)
         What the reader had to do or assume.
     """
@@ -70,8 +68,12 @@ class Source(Protocol):
     headers: list[str]
     has_geometry: bool
     crs: str | None
-    count: int | None
     notes: list[tuple[str, str]]
+
+    @property
+    def count(self) -> int | None:
+        """Rows, where the format knows; None elsewhere."""
+        ...
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows from the beginning; may be called again."""

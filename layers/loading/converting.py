@@ -26,7 +26,9 @@ _TRIMMED = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
 _NULL_WORDS = pa.array(["", "null", "NULL", "Null", "None", "N/A", "n/a", "#N/A", "\\N", "<NA>"])
 _CLAMPED = pa.array([-(2**63), 2**63 - 1], pa.int64())
 #: Ways in which tables say "nothing here" where a number, date or choice should stand.
-_BLANK_WORDS = frozenset({"nan", "na", "nat", "none", "-", "--", "—", "——", "/", "\\", "无", "未知", "不详", "待定", "空"})
+_BLANK_WORDS = frozenset(
+    {"nan", "na", "nat", "none", "-", "--", "—", "——", "/", "\\", "无", "未知", "不详", "待定", "空"}
+)
 _TRUE = frozenset({"是", "有", "已", "对", "真", "√", "true", "yes", "y", "t", "1", "1.0", "on"})
 _FALSE = frozenset({"否", "无", "未", "错", "假", "×", "x", "false", "no", "n", "f", "0", "0.0", "off"})
 _INTEGER = r"^[+-]?[0-9]{1,18}$"
@@ -100,7 +102,12 @@ def as_text(array: pa.Array) -> Converted:
         # What GDAL makes of a whole number too large for it.
         out.mark("digits_lost", mask_of(pc.is_in(array, value_set=_CLAMPED)))
         return out
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+    if (
+        pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_temporal(kind)
+        or pa.types.is_decimal(kind)
+    ):
         return Converted(array.cast(pa.string()))
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return Converted(pa.array([None if v is None else str(v) for v in array.to_pylist()], pa.string()))
@@ -149,7 +156,7 @@ def _blank(word: str) -> bool:
     return word.casefold() in _BLANK_WORDS
 
 
-def _read_number(word: str) -> float | None | _Bad:
+def _read_number(word: str) -> float | _Bad | None:
     plain = unicodedata.normalize("NFKC", word).replace(" ", "")
     if _THOUSANDS.match(plain):
         plain = plain.replace(",", "")
@@ -161,7 +168,7 @@ def _read_number(word: str) -> float | None | _Bad:
     return number if np.isfinite(number) else _Bad("not_finite")
 
 
-def _read_integer(word: str) -> int | None | _Bad:
+def _read_integer(word: str) -> int | _Bad | None:
     plain = unicodedata.normalize("NFKC", word).replace(" ", "")
     if _THOUSANDS.match(plain):
         plain = plain.replace(",", "")
@@ -228,7 +235,7 @@ def _enum(text: Converted, declared: FieldDeclaration) -> Converted:
     return out
 
 
-def _read_bool(word: str) -> bool | None | _Bad:
+def _read_bool(word: str) -> bool | _Bad | None:
     plain = spelling(word)
     if plain in _TRUE:
         return True
@@ -237,21 +244,21 @@ def _read_bool(word: str) -> bool | None | _Bad:
     return None if _blank(plain) else _Bad("not_a_bool")
 
 
-def _read_date(word: str) -> dt.date | None | _Bad:
+def _read_date(word: str) -> dt.date | _Bad | None:
     if _blank(word):
         return None
     found = parse_date(word)
     return _Bad(found) if isinstance(found, str) else found
 
 
-def _read_datetime(word: str) -> dt.datetime | None | _Bad:
+def _read_datetime(word: str) -> dt.datetime | _Bad | None:
     if _blank(word):
         return None
     found = parse_datetime(word)
     return _Bad(found) if isinstance(found, str) else found
 
 
-def _read_uuid(word: str) -> bytes | None | _Bad:
+def _read_uuid(word: str) -> bytes | _Bad | None:
     if _blank(word):
         return None
     return uuid_bytes(word) or _Bad("not_a_uuid")

@@ -5,6 +5,7 @@ data buffer of the result is the stream itself. Source: PostgreSQL documentation
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -83,7 +84,7 @@ def _fixed_array(block: NDArray[np.uint8], like: pa.Array | None) -> pa.Array:
     return pc.if_else(like.is_valid(), array, pa.scalar(None, pa.large_binary()))
 
 
-def _big_endian(values: NDArray[np.generic], dtype: str) -> NDArray[np.uint8]:
+def _big_endian(values: NDArray[Any], dtype: str) -> NDArray[np.uint8]:
     """A block of lengths and values."""
     width = np.dtype(dtype).itemsize
     block = np.empty((len(values), 4 + width), dtype=np.uint8)
@@ -92,7 +93,7 @@ def _big_endian(values: NDArray[np.generic], dtype: str) -> NDArray[np.uint8]:
     return block
 
 
-def _numbers(array: pa.Array, kind: pa.DataType) -> NDArray[np.generic]:
+def _numbers(array: pa.Array, kind: pa.DataType) -> NDArray[Any]:
     if array.type != kind:
         array = array.cast(kind)
     filled = array.fill_null(False if pa.types.is_boolean(kind) else 0) if array.null_count else array
@@ -108,7 +109,9 @@ def _fixed_width(array: pa.Array, kind: str) -> NDArray[np.uint8] | None:
     if kind == "bool":
         return _big_endian(_numbers(array, pa.bool_()), ">u1")
     if kind == "date":
-        return _big_endian(_numbers(array.cast(pa.date32()).cast(pa.int32()), pa.int32()) - np.int32(_EPOCH_DAYS), ">i4")
+        return _big_endian(
+            _numbers(array.cast(pa.date32()).cast(pa.int32()), pa.int32()) - np.int32(_EPOCH_DAYS), ">i4"
+        )
     if kind == "timestamptz":
         micros = _numbers(array.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), pa.int64())
         return _big_endian(micros - np.int64(_EPOCH_US), ">i8")
@@ -133,7 +136,9 @@ def _variable_width(array: pa.Array, kind: str) -> tuple[pa.Array, pa.Array]:
         array = pa.array([_text_list(value) for value in array.to_pylist()], pa.large_binary())
     elif kind not in ("text", "geometry"):
         raise DataError(f"No binary form is known for the SQL type {kind}.", zh=f"不支持的数据类型：{kind}。")
-    values = array.cast(pa.large_binary()) if not pa.types.is_large_string(array.type) else array.view(pa.large_binary())
+    values = (
+        array.cast(pa.large_binary()) if not pa.types.is_large_string(array.type) else array.view(pa.large_binary())
+    )
     lengths = _numbers(pc.binary_length(values), pa.int64()).astype(np.int64)
     if values.null_count:
         lengths = np.where(values.is_valid().to_numpy(zero_copy_only=False), lengths, -1)

@@ -29,7 +29,7 @@ _SERIAL = re.compile(r"^\d{5}(\.\d+)?$")
 
 def excel_date(serial: float) -> dt.datetime:
     """The moment that a serial number of a spreadsheet (1900 system) stands for."""
-    return dt.datetime(1899, 12, 30) + dt.timedelta(days=serial)
+    return dt.datetime(1899, 12, 30, tzinfo=CHINA) + dt.timedelta(days=serial)
 
 
 def _numeral(text: str) -> str:
@@ -59,15 +59,15 @@ def _plain_date(text: str) -> dt.date | str:
         return _checked(*(int(part) for part in match.groups()))
     match = _DMY.match(text)
     if match:
-        first, second, year = (int(part) for part in match.groups())
+        first, second, year = int(match[1]), int(match[2]), int(match[3])
         if first <= 12 and second <= 12 and first != second:
             return "ambiguous_date"
         return _checked(year, min(first, second), max(first, second))
     match = _NAMED.match(text)
     if match:
-        day, month_name, year = (match[1], match[2], match[3]) if match[1] else (match[5], match[4], match[6])
-        month = _MONTHS.get(month_name[:3].lower())
-        return _checked(int(year), month, int(day)) if month else "not_a_date"
+        day, word, named_year = (match[1], match[2], match[3]) if match[1] else (match[5], match[4], match[6])
+        month = _MONTHS.get(word[:3].lower())
+        return _checked(int(named_year), month, int(day)) if month else "not_a_date"
     if _SERIAL.match(text):
         return _checked(*excel_date(float(text)).timetuple()[:3])
     return "not_a_date"
@@ -90,7 +90,7 @@ def parse_datetime(text: str) -> dt.datetime | str:
     if "年" in text:
         text = _numeral(text)
     if _SERIAL.match(text):
-        moment = excel_date(float(text)).replace(tzinfo=CHINA)
+        moment = excel_date(float(text))
         return moment if EARLIEST <= moment.date() <= LATEST else "date_out_of_range"
     match = _TIME.match(text)
     date = _plain_date(match[1].strip() if match else text)
@@ -110,7 +110,9 @@ def parse_datetime(text: str) -> dt.datetime | str:
                 return "not_a_date"
             zone = dt.timezone(-offset if mark[0] == "-" else offset)
     try:
-        clock = dt.time(int(match[2]), int(match[3]), int(match[4] or 0), int((match[5] or "0").ljust(6, "0")[:6]), zone)
+        clock = dt.time(
+            int(match[2]), int(match[3]), int(match[4] or 0), int((match[5] or "0").ljust(6, "0")[:6]), zone
+        )
     except ValueError:
         return "not_a_date"
     return dt.datetime.combine(date, clock)

@@ -79,7 +79,14 @@ def load_source(
         From the database; the layer is as it was.
     """
     started = time.monotonic()
-    report = LoadReport(layer, file_name, source.format, dry_run=options.dry_run, started_at=dt.datetime.now(dt.UTC), load_id=uuid.uuid4())
+    report = LoadReport(
+        layer,
+        file_name,
+        source.format,
+        dry_run=options.dry_run,
+        started_at=dt.datetime.now(dt.UTC),
+        load_id=uuid.uuid4(),
+    )
     report.notes += source.notes
     with contextlib.suppress(_TakenBack), database.begin(principal) as connection:
         _load(connection, layer, source, report, options, city, principal, trusted, progress)
@@ -108,7 +115,9 @@ def _load(
     chunks = source.chunks()
     first = next(chunks, None)
     srid = layer_srid(declaration, storage_srid(connection))
-    plan = make_plan(connection, declaration, source, first, srid=srid, options=options, city=city, report=report, trusted=trusted)
+    plan = make_plan(
+        connection, declaration, source, first, srid=srid, options=options, city=city, report=report, trusted=trusted
+    )
     target = open_target(connection, declaration)
     every: Iterator[Chunk] = itertools.chain([first] if first is not None else [], chunks)
     if self_referring(plan):
@@ -144,17 +153,26 @@ def _stored(plan: Plan, source: Source) -> list[str]:
     return names + [name for name in plan.constants if name not in names]
 
 
-def _may_go_direct(connection: Connection, target: Target, plan: Plan, source: Source, names: list[str], principal: Principal) -> bool:
+def _may_go_direct(
+    connection: Connection, target: Target, plan: Plan, source: Source, names: list[str], principal: Principal
+) -> bool:
     if principal.role != "owner" or (source.count or 0) < _DIRECT_MIN or self_referring(plan):
         return False
-    lacking = [f for f in target.declaration.all_fields if f.required and f.name not in names and f.name not in DEFAULTED]
+    lacking = [
+        f for f in target.declaration.all_fields if f.required and f.name not in names and f.name not in DEFAULTED
+    ]
     if lacking or (target.declaration.has_geometry and "geom" not in names):
         return False
     return is_empty(connection, target)
 
 
 def _batches(
-    plan: Plan, chunks: Iterator[Chunk], report: LoadReport, rejected: list[Rejected], options: LoadOptions, progress: Progress | None
+    plan: Plan,
+    chunks: Iterator[Chunk],
+    report: LoadReport,
+    rejected: list[Rejected],
+    options: LoadOptions,
+    progress: Progress | None,
 ) -> Iterator[dict[str, pa.Array]]:
     """Prepared columns of all chunks, read ahead in a thread; the report counts along."""
     duplicates = Duplicates()
@@ -190,7 +208,8 @@ def _reject(row: Rejected, report: LoadReport, rejected: list[Rejected], options
         code, count = report.reasons.most_common(1)[0]
         reason = REASONS[code]
         raise LimitExceeded(
-            f"Nothing was loaded: more than {options.quarantine_max} rows have faults, {count} of them: {reason.en}. Is the file what it is taken for?",
+            f"Nothing was loaded: more than {options.quarantine_max} rows have faults, {count} of them: {reason.en}. "
+            "Is the file what it is taken for?",
             zh=f"未导入任何数据：超过 {options.quarantine_max} 行有错误，其中 {count} 行：{reason.zh}。请检查文件和选项。",
         )
 
@@ -220,7 +239,9 @@ def _as_owner(connection: Connection, principal: Principal, act: Callable[[], No
 
 def _quarantine(connection: Connection, report: LoadReport, rejected: list[Rejected]) -> None:
     connection.execute(
-        sa.text("INSERT INTO baige_sys.load_run (id, layer, file_name, actor, started_at) VALUES (:id, :layer, :file, '', :at)"),
+        sa.text(
+            "INSERT INTO baige_sys.load_run (id, layer, file_name, actor, started_at) VALUES (:id, :layer, :file, '', :at)"
+        ),
         {"id": report.load_id, "layer": report.layer, "file": report.file_name, "at": report.started_at},
     )
     if not rejected:

@@ -13,7 +13,21 @@ __all__ = ["Matched", "fold", "match_headers", "score"]
 
 #: Fields that are set by the load itself, never from a column.
 _OWN = frozenset({"src_crs", "geom_repaired"})
-_LON = ("lon", "lng", "long", "longitude", "经度", "东经", "经度坐标", "x", "x坐标", "coordx", "pointx", "横坐标", "东坐标")
+_LON = (
+    "lon",
+    "lng",
+    "long",
+    "longitude",
+    "经度",
+    "东经",
+    "经度坐标",
+    "x",
+    "x坐标",
+    "coordx",
+    "pointx",
+    "横坐标",
+    "东坐标",
+)
 _LAT = ("lat", "latitude", "纬度", "北纬", "纬度坐标", "y", "y坐标", "coordy", "pointy", "纵坐标", "北坐标")
 _WKT = ("wkt", "geom", "geometry", "thegeom", "wktgeom", "几何", "几何wkt", "坐标串", "空间坐标")
 #: Bytes that a field name of a shapefile may have.
@@ -86,7 +100,9 @@ def score(declaration: LayerDeclaration, cells: Sequence[str]) -> int:
 def _one(headers: Sequence[str], words: Sequence[str], asked: str | None, option: str) -> str | None:
     """The header that holds a coordinate: the one asked for, or the only one with a known name."""
     if asked is not None:
-        found = [header for header in headers if header == asked] or [header for header in headers if fold(header) == fold(asked)]
+        found = [header for header in headers if header == asked] or [
+            header for header in headers if fold(header) == fold(asked)
+        ]
         if not found:
             raise UnknownField(
                 f"{option} {asked!r}: the file has no such column; it has {', '.join(headers[:40])}.",
@@ -103,9 +119,16 @@ def _one(headers: Sequence[str], words: Sequence[str], asked: str | None, option
     return ranked[0] if ranked else None
 
 
-def _mapped(declaration: LayerDeclaration, headers: Sequence[str], maps: Mapping[str, str]) -> dict[str, FieldDeclaration]:
+def _mapped(
+    declaration: LayerDeclaration, headers: Sequence[str], maps: Mapping[str, str]
+) -> dict[str, FieldDeclaration]:
     """Columns that the caller assigned himself."""
-    fields = {word: f for f in declaration.all_fields if f.name not in _OWN for word in (f.name, fold(f.name), fold(f.title_zh), fold(f.title_en))}
+    fields = {
+        word: f
+        for f in declaration.all_fields
+        if f.name not in _OWN
+        for word in (f.name, fold(f.name), fold(f.title_zh), fold(f.title_en))
+    }
     out: dict[str, FieldDeclaration] = {}
     for header, wanted in maps.items():
         found = [h for h in headers if h == header] or [h for h in headers if fold(h) == fold(header)]
@@ -134,7 +157,11 @@ def _mapped(declaration: LayerDeclaration, headers: Sequence[str], maps: Mapping
 def _literal(declaration: LayerDeclaration, header: str, names: set[str]) -> set[str]:
     """Those of ``names`` that the header stands for as it is written, brackets and all: ``name`` is no "Name (English)"."""
     word = header.strip().casefold()
-    return {name for name in names if any(word == spelling.casefold() for rank in _spellings(declaration.field(name)) for spelling in rank)}
+    return {
+        name
+        for name in names
+        if any(word == spelling.casefold() for rank in _spellings(declaration.field(name)) for spelling in rank)
+    }
 
 
 def match_headers(

@@ -1,5 +1,6 @@
 """Positions of rows: from what a file holds to what a layer stores, in its system and of its type, or the reason why not."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,8 +19,20 @@ Objects = NDArray[np.object_]
 #: Single type, multi type (shapely's type ids) of each family.
 _FAMILIES = {"Point": (0, 4), "LineString": (1, 5), "Polygon": (3, 6)}
 _COLLECTION = 7
-_MULTI_OF = {0: 4, 1: 5, 2: 5, 3: 6}
-_NAMES = {0: "Point", 1: "LineString", 2: "LinearRing", 3: "Polygon", 4: "MultiPoint", 5: "MultiLineString", 6: "MultiPolygon", 7: "GeometryCollection"}
+_NAMES = dict(
+    enumerate(
+        (
+            "Point",
+            "LineString",
+            "LinearRing",
+            "Polygon",
+            "MultiPoint",
+            "MultiLineString",
+            "MultiPolygon",
+            "GeometryCollection",
+        )
+    )
+)
 
 
 @dataclass
@@ -136,7 +149,7 @@ def read_wkb(array: pa.Array) -> Points | Shapes:
     raw = np.array(array.to_pylist(), dtype=object)
     with np.errstate(invalid="ignore"):  # of NaN
         shapes = np.asarray(shapely.from_wkb(raw, on_invalid="ignore"), dtype=object)
-    unread = np.array([value is not None for value in raw], dtype=bool) & np.equal(shapes, None)
+    unread = np.array([value is not None for value in raw], dtype=bool) & shapely.is_missing(shapes)
     out = Shapes(shapes)
     if unread.any():
         out.bad["bad_geometry"] = unread
@@ -144,9 +157,11 @@ def read_wkb(array: pa.Array) -> Points | Shapes:
 
 
 def _plain_points(array: pa.Array) -> Points | None:
-    """x and y of a column that holds little-endian points of one kind only; None otherwise."""
+    """Coordinates of a column that holds little-endian points of one kind only; None otherwise."""
     wide = pa.types.is_large_binary(array.type)
-    offsets = np.frombuffer(array.buffers()[1], dtype=np.int64 if wide else np.int32)[array.offset : array.offset + len(array) + 1]
+    offsets = np.frombuffer(array.buffers()[1], dtype=np.int64 if wide else np.int32)[
+        array.offset : array.offset + len(array) + 1
+    ]
     sizes = np.diff(offsets)
     if sizes.min() != sizes.max() or sizes[0] not in (21, 29):
         return None
@@ -193,7 +208,9 @@ def _place(places: Points | Shapes, frame: Frame) -> Placed:
     return _place_shapes(places, frame)
 
 
-def _in_bounds(bounds: tuple[float, float, float, float], west: Floats, south: Floats, east: Floats, north: Floats) -> Mask:
+def _in_bounds(
+    bounds: tuple[float, float, float, float], west: Floats, south: Floats, east: Floats, north: Floats
+) -> Mask:
     return (east >= bounds[0]) & (west <= bounds[2]) & (north >= bounds[1]) & (south <= bounds[3])
 
 
@@ -214,7 +231,12 @@ def _judge(boxes: Floats, moved: Floats, frame: Frame, bad: dict[str, Mask], che
         east, north = transform_coordinates(some[:, 3], some[:, 2], frame.source, frame.srid)
         swapped[wrong] = _in_bounds(frame.bounds, west, south, east, north)
     degrees = np.abs(boxes)
-    metres = wrong & ~swapped & frame.source.is_geographic & ((degrees[:, [0, 2]] > 180).any(axis=1) | (degrees[:, [1, 3]] > 90).any(axis=1))
+    metres = (
+        wrong
+        & ~swapped
+        & frame.source.is_geographic
+        & ((degrees[:, [0, 2]] > 180).any(axis=1) | (degrees[:, [1, 3]] > 90).any(axis=1))
+    )
     lost = wrong & ~swapped & ~metres & ~transformable
     outside = wrong & ~swapped & ~metres & ~lost
     if frame.allow_outside:
@@ -266,7 +288,9 @@ def _place_shapes(places: Shapes, frame: Frame) -> Placed:
     shapes = places.shapes.copy()
     count = len(shapes)
     bad = dict(places.bad)
-    out = Placed(pa.nulls(count, pa.large_binary()), bad, repaired=np.zeros(count, dtype=bool), dropped_z=places.dropped_z)
+    out = Placed(
+        pa.nulls(count, pa.large_binary()), bad, repaired=np.zeros(count, dtype=bool), dropped_z=places.dropped_z
+    )
     live = np.ones(count, dtype=bool)
 
     def drop(code: str, mask: Mask) -> None:
@@ -313,7 +337,11 @@ def _place_shapes(places: Shapes, frame: Frame) -> Placed:
     present = ~shapely.is_missing(shapes)
     binary = np.full(count, None, dtype=object)
     binary[present] = shapely.to_wkb(
-        shapely.set_srid(shapes[present], frame.srid), include_srid=True, byte_order=1, output_dimension=3 if keeps_m else 2, flavor="extended"
+        shapely.set_srid(shapes[present], frame.srid),
+        include_srid=True,
+        byte_order=1,
+        output_dimension=3 if keeps_m else 2,
+        flavor="extended",
     )
     out.ewkb = pa.array(binary, pa.large_binary())
     return out
@@ -324,7 +352,9 @@ def _mend_at_source(shapes: Objects, out: Placed, live: Mask) -> None:
     areal = live & (shapely.get_dimensions(shapes) == 2) & (shapely.get_type_id(shapes) != _COLLECTION)
     positions = np.flatnonzero(areal)
     positions = positions[~shapely.is_valid(shapes[positions])]
-    for position, mended in zip(positions, shapely.make_valid(shapes[positions], method="structure", keep_collapsed=False), strict=True):
+    for position, mended in zip(
+        positions, shapely.make_valid(shapes[positions], method="structure", keep_collapsed=False), strict=True
+    ):
         kept = _only(mended, 3)
         if kept is not None and not shapely.is_empty(kept) and shapely.get_dimensions(kept) == 2:
             shapes[position] = kept
@@ -340,12 +370,16 @@ def _moved(shapes: Objects, frame: Frame, keeps_m: bool) -> Objects:
 def _moved_with_measure(shape: shapely.Geometry, frame: Frame) -> shapely.Geometry:
     """A line in the layer's system with its own M; without M where it has none that is finite."""
     if shapely.get_type_id(shape) == 5 and shapely.get_num_geometries(shape) == 1:
-        shape = shapely.get_geometry(shape, 0)
+        shape = shapely.get_parts(shape)[0]
     if shapely.get_type_id(shape) == 1 and shapely.has_m(shape):
         xym = shapely.get_coordinates(shape, include_m=True)
         if np.isfinite(xym[:, -1]).all():
-            return _line_m(np.column_stack(transform_coordinates(xym[:, 0], xym[:, 1], frame.source, frame.srid)), xym[:, -1])
-    return transform_geometries([shapely.force_2d(shape)], frame.source, frame.srid)[0]
+            return _line_m(
+                np.column_stack(transform_coordinates(xym[:, 0], xym[:, 1], frame.source, frame.srid)), xym[:, -1]
+            )
+    flat: Objects = np.array([shapely.force_2d(shape)], dtype=object)
+    moved: shapely.Geometry = transform_geometries(flat, frame.source, frame.srid)[0]
+    return moved
 
 
 def _line_m(xy: Floats, m: Floats) -> shapely.Geometry:
@@ -396,9 +430,7 @@ def _conform(shapes: Objects, kind: str, out: Placed) -> tuple[Objects, Mask]:
     if wants_multi:
         promote = ids == single
         if promote.any():
-            parts = shapes[promote]
-            maker = {0: shapely.multipoints, 1: shapely.multilinestrings, 3: shapely.multipolygons}[single]
-            shapes[promote] = maker(parts, indices=np.arange(len(parts)))
+            shapes[promote] = _each_multi(shapes[promote], single)
             out.promoted += int(promote.sum())
             ids[promote] = multi
         return shapes, (ids != multi) & (ids != -1)
@@ -417,17 +449,35 @@ def _conform(shapes: Objects, kind: str, out: Placed) -> tuple[Objects, Mask]:
     return shapes, wrong if count else np.zeros(0, dtype=bool)
 
 
+def _each_multi(parts: Objects, single: int) -> Objects:
+    """Each of ``parts`` as a multi geometry of one part."""
+    index = np.arange(len(parts))
+    if single == 0:
+        return np.asarray(shapely.multipoints(parts, indices=index), dtype=object)
+    if single == 1:
+        return np.asarray(shapely.multilinestrings(parts, indices=index), dtype=object)
+    return np.asarray(shapely.multipolygons(parts, indices=index), dtype=object)
+
+
+def _multi(parts: Objects, single: int) -> shapely.Geometry:
+    """All of ``parts`` as one multi geometry."""
+    if single == 0:
+        return shapely.MultiPoint(list(parts))
+    if single == 1:
+        return shapely.MultiLineString(list(parts))
+    return shapely.MultiPolygon(list(parts))
+
+
 def _flattened(shape: shapely.Geometry, single: int) -> shapely.Geometry:
     """A collection whose parts are all of one family, as that family's multi; itself otherwise."""
     parts = shapely.get_parts(shapely.get_parts(np.array([shape], dtype=object)))
     ids = set(shapely.get_type_id(parts).tolist())
     if ids != {single}:
         return shape
-    maker = {0: shapely.multipoints, 1: shapely.multilinestrings, 3: shapely.multipolygons}[single]
-    return maker(parts)
+    return _multi(parts, single)
 
 
-def _repair(shapes: Objects, kind: str, out: Placed, live: Mask, drop: object) -> None:
+def _repair(shapes: Objects, kind: str, out: Placed, live: Mask, drop: Callable[[str, Mask], None]) -> None:
     """Make invalid geometries valid, keeping their type; what cannot be mended is marked with PostGIS-like words of why."""
     invalid = live & ~shapely.is_valid(shapes)
     if not invalid.any():
@@ -450,7 +500,7 @@ def _repair(shapes: Objects, kind: str, out: Placed, live: Mask, drop: object) -
         out.detail[int(position)] = str(reason)
     mask = np.zeros(len(shapes), dtype=bool)
     mask[positions[lost]] = True
-    drop("invalid_geometry", mask)  # type: ignore[operator]
+    drop("invalid_geometry", mask)
 
 
 def _only(shape: shapely.Geometry | None, single: int) -> shapely.Geometry | None:
@@ -461,5 +511,4 @@ def _only(shape: shapely.Geometry | None, single: int) -> shapely.Geometry | Non
     kept = parts[shapely.get_type_id(parts) == single]
     if not len(kept):
         return None
-    maker = {0: shapely.multipoints, 1: shapely.multilinestrings, 3: shapely.multipolygons}[single]
-    return kept[0] if len(kept) == 1 else maker(kept)
+    return _multi(kept, single)

@@ -33,8 +33,12 @@ def city_bounds(city: CityConfig, srid: int) -> tuple[float, float, float, float
     if srid == city.storage_srid:
         return city.bounds
     along = np.linspace(0, 1, 21)
-    x = np.concatenate([west + (east - west) * along, np.full(21, east), west + (east - west) * along, np.full(21, west)])
-    y = np.concatenate([np.full(21, south), south + (north - south) * along, np.full(21, north), south + (north - south) * along])
+    x = np.concatenate(
+        [west + (east - west) * along, np.full(21, east), west + (east - west) * along, np.full(21, west)]
+    )
+    y = np.concatenate(
+        [np.full(21, south), south + (north - south) * along, np.full(21, north), south + (north - south) * along]
+    )
     tx, ty = transform_coordinates(x, y, SourceCRS("4490"), srid)
     return float(tx.min()), float(ty.min()), float(tx.max()), float(ty.max())
 
@@ -88,7 +92,8 @@ def _given_constants(declaration: LayerDeclaration, options: LoadOptions, matche
             )
         if name in used:
             raise InputError(
-                f"The column {used[name]!r} of the file already gives {name!r}.", zh=f"文件的列“{used[name]}”已提供 {name!r}。"
+                f"The column {used[name]!r} of the file already gives {name!r}.",
+                zh=f"文件的列“{used[name]}”已提供 {name!r}。",
             )
         column = convert(declared, pa.array([text]))
         check(declared, column)
@@ -152,12 +157,16 @@ def make_plan(
         report.src_crs = crs.label
         constants["src_crs"] = crs.label
         bounds = city_bounds(city, srid)
-        frame = Frame(crs, srid, declaration.geometry, bounds, options.swap_xy, options.allow_outside, city.analysis_srid)
+        frame = Frame(
+            crs, srid, declaration.geometry, bounds, options.swap_xy, options.allow_outside, city.analysis_srid
+        )
         for header in (matched.lon, matched.lat, matched.wkt):
             if header:
                 report.used[header] = "geom"
     elif declaration.has_geometry:
-        report.notes.append(("文件没有位置，只能更新已有要素", "the file has no positions: it can only update features that exist"))
+        report.notes.append(
+            ("文件没有位置，只能更新已有要素", "the file has no positions: it can only update features that exist")
+        )
     references = {
         declared.name: references_to(connection, declaration_of(connection, declared.references))
         for declared in matched.columns.values()
@@ -185,7 +194,11 @@ def own_references(plan: Plan, chunks: Sequence[Chunk]) -> None:
     for chunk in chunks:
         if chunk.ids is None:
             continue
-        texts = {name: as_text(chunk.columns[header]).values.to_pylist() for name, header in headers.items() if header in chunk.columns}
+        texts = {
+            name: as_text(chunk.columns[header]).values.to_pylist()
+            for name, header in headers.items()
+            if header in chunk.columns
+        }
         for index, identifier in enumerate(chunk.ids.to_pylist()):
             keys, names = words_of({name: words[index] for name, words in texts.items()}, declaration)
             for references in mine:

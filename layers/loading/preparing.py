@@ -100,7 +100,9 @@ class Duplicates:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, ...], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 
-    def find(self, key: tuple[str, ...], columns: Sequence[pa.Array], rows: NDArray[np.int64], live: Mask) -> tuple[Mask, NDArray[np.int64]]:
+    def find(
+        self, key: tuple[str, ...], columns: Sequence[pa.Array], rows: NDArray[np.int64], live: Mask
+    ) -> tuple[Mask, NDArray[np.int64]]:
         """Mask of rows whose key came before, and the row where it did; only ``live`` rows with all parts known count."""
         complete = live.copy()
         for column in columns:
@@ -142,7 +144,11 @@ def raw_row(plan: Plan, chunk: Chunk, index: int) -> tuple[dict[str, Any], bytes
         value = chunk.columns[header][index].as_py()
         if value is None:
             continue
-        if header in fields and is_free_text(fields[header]) and personal_values(fields[header], pa.array([str(value)]))[0]:
+        if (
+            header in fields
+            and is_free_text(fields[header])
+            and personal_values(fields[header], pa.array([str(value)]))[0]
+        ):
             continue
         raw[header] = value if isinstance(value, (bool, int, str)) else _plain(value)
     wkb = chunk.wkb[index].as_py() if chunk.wkb is not None else None
@@ -160,12 +166,18 @@ def _plain(value: object) -> object:
     return str(value)
 
 
+_COORDINATE = FieldDeclaration.model_validate(
+    {"name": "coordinate", "type": "num", "title_zh": "坐标", "title_en": "Coordinate"}
+)
+
+
 def _number_column(array: pa.Array) -> tuple[NDArray[np.float64], Mask]:
     """Coordinates of a column, NaN where nothing stands; the mask marks what is no number. Infinities are kept."""
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
-        return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64), np.zeros(len(array), dtype=bool)
-    declared = FieldDeclaration(name="coordinate", type="num", title_zh="坐标", title_en="Coordinate")
-    read = convert(declared, array)
+        return np.asarray(
+            array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64
+        ), np.zeros(len(array), dtype=bool)
+    read = convert(_COORDINATE, array)
     numbers = np.asarray(read.values.to_numpy(zero_copy_only=False), dtype=np.float64).copy()
     numbers[read.faults.get("not_finite", np.zeros(len(array), dtype=bool))] = np.inf
     return numbers, read.faults.get("not_a_number", np.zeros(len(array), dtype=bool))
@@ -176,7 +188,7 @@ def _positions(plan: Plan, chunk: Chunk) -> Points | Shapes:
         text = as_text(chunk.columns[plan.wkt]).values
         words = np.array(text.to_pylist(), dtype=object)
         shapes = np.asarray(shapely.from_wkt(words, on_invalid="ignore"), dtype=object)
-        unread = mask_of(text.is_valid()) & np.equal(shapes, None)
+        unread = mask_of(text.is_valid()) & shapely.is_missing(shapes)
         return Shapes(shapes, {"bad_wkt": unread} if unread.any() else {})
     if plan.lon is not None and plan.lat is not None:
         x, bad_x = _number_column(chunk.columns[plan.lon])
@@ -193,17 +205,34 @@ class _Faults:
     rows: NDArray[np.int64]
     found: dict[int, list[Fault]] = field(default_factory=dict)
 
-    def add(self, mask: Mask, code: str, header: str, declared: FieldDeclaration | None, values: pa.Array | None, detail: Mapping[int, str]) -> None:
+    def add(
+        self,
+        mask: Mask,
+        code: str,
+        header: str,
+        declared: FieldDeclaration | None,
+        values: pa.Array | None,
+        detail: Mapping[int, str],
+    ) -> None:
         zh, en = expectation(declared) if declared is not None else ("", "")
         for index in np.flatnonzero(mask):
             value = values[int(index)].as_py() if values is not None else None
             fault = Fault(
-                int(self.rows[index]), header, declared.name if declared else "", shorten(value), REASONS[code], zh, en, detail.get(int(index), "")
+                int(self.rows[index]),
+                header,
+                declared.name if declared else "",
+                shorten(value),
+                REASONS[code],
+                zh,
+                en,
+                detail.get(int(index), ""),
             )
             self.found.setdefault(int(index), []).append(fault)
 
 
-def _field_column(plan: Plan, chunk: Chunk, header: str, declared: FieldDeclaration, out: Prepared, faults: _Faults) -> pa.Array:
+def _field_column(
+    plan: Plan, chunk: Chunk, header: str, declared: FieldDeclaration, out: Prepared, faults: _Faults
+) -> pa.Array:
     array = chunk.columns[header]
     if declared.type == "geometry":
         return _geometry_column(plan, array, header, declared, faults)
@@ -225,7 +254,9 @@ def _field_column(plan: Plan, chunk: Chunk, header: str, declared: FieldDeclarat
     return read.values
 
 
-def _blank_personal(declared: FieldDeclaration, read: Converted, header: str, out: Prepared, rows: NDArray[np.int64]) -> None:
+def _blank_personal(
+    declared: FieldDeclaration, read: Converted, header: str, out: Prepared, rows: NDArray[np.int64]
+) -> None:
     text = read.values
     if pa.types.is_list(text.type):
         text = pa.array([None if value is None else " ; ".join(value) for value in text.to_pylist()], pa.string())
@@ -241,16 +272,20 @@ def _geometry_column(plan: Plan, array: pa.Array, header: str, declared: FieldDe
         return pa.nulls(len(array), pa.large_binary())
     if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
         found = read_wkb(array)
-        shapes = found if isinstance(found, Shapes) else Shapes(shapely.points(found.x, found.y))
+        shapes = (
+            found if isinstance(found, Shapes) else Shapes(np.asarray(shapely.points(found.x, found.y), dtype=object))
+        )
     else:
         text = as_text(array).values
         read = np.asarray(shapely.from_wkt(np.array(text.to_pylist(), dtype=object), on_invalid="ignore"), dtype=object)
         shapes = Shapes(read)
-        unread = mask_of(text.is_valid()) & np.equal(read, None)
+        unread = mask_of(text.is_valid()) & shapely.is_missing(read)
         if unread.any():
             shapes.bad["bad_wkt"] = unread
     here = plan.frame
-    frame = Frame(here.source, here.srid, str(declared.geometry), here.bounds, here.swap_xy, here.allow_outside, here.measure_srid)
+    frame = Frame(
+        here.source, here.srid, str(declared.geometry), here.bounds, here.swap_xy, here.allow_outside, here.measure_srid
+    )
     placed = place(shapes, frame)
     placed.bad.pop("no_geometry", None)
     for code, mask in placed.bad.items():
@@ -264,7 +299,11 @@ def _identifiers(plan: Plan, chunk: Chunk, count: int, faults: _Faults) -> tuple
         return (new_ids(count) if chunk.ids is None else chunk.ids), None
     array = chunk.columns[plan.id_column]
     given = [None if value in (None, "") else uuid_bytes(value) for value in array.to_pylist()]
-    unread = np.array([value is None for value in given]) & mask_of(array.is_valid()) & ~mask_of(pc.equal(as_text(array).values.fill_null(""), ""))
+    unread = (
+        np.array([value is None for value in given])
+        & mask_of(array.is_valid())
+        & ~mask_of(pc.equal(as_text(array).values.fill_null(""), ""))
+    )
     faults.add(unread, "not_a_uuid", plan.id_column, None, array, {})
     column = pa.array(given, pa.binary(16))
     return pc.if_else(column.is_valid(), column, new_ids(count)) if column.null_count else column, column
@@ -309,7 +348,14 @@ def _prepare(plan: Plan, chunk: Chunk, duplicates: Duplicates) -> Prepared:
         double, first = duplicates.find(key, arrays, chunk.rows, live)
         headers = {declared.name: header for header, declared in plan.columns}
         header = ", ".join(headers.get(part, plan.id_column or part) for part in key)
-        faults.add(double, "duplicate_key", header, None, arrays[0] if key != ("id",) else None, {int(i): f"→ {first[i]}" for i in np.flatnonzero(double)})
+        faults.add(
+            double,
+            "duplicate_key",
+            header,
+            None,
+            arrays[0] if key != ("id",) else None,
+            {int(i): f"→ {first[i]}" for i in np.flatnonzero(double)},
+        )
         live &= ~double
     for lost in chunk.lost:
         out.rejected.append(Rejected(lost.row, [lost], {}))
@@ -329,7 +375,9 @@ def _prepare(plan: Plan, chunk: Chunk, duplicates: Duplicates) -> Prepared:
     return out
 
 
-def _place_faults(plan: Plan, chunk: Chunk, bad: Mapping[str, Mask], detail: Mapping[int, str], faults: _Faults) -> None:
+def _place_faults(
+    plan: Plan, chunk: Chunk, bad: Mapping[str, Mask], detail: Mapping[int, str], faults: _Faults
+) -> None:
     """Faults of positions, with the coordinates found where they stand in columns."""
     values: pa.Array | None = None
     header = "geometry"
@@ -337,7 +385,10 @@ def _place_faults(plan: Plan, chunk: Chunk, bad: Mapping[str, Mask], detail: Map
         header, values = plan.wkt, chunk.columns[plan.wkt]
     elif plan.lon and plan.lat:
         header = f"{plan.lon}, {plan.lat}"
-        pair = (chunk.columns[plan.lon].cast(pa.string()).fill_null(""), chunk.columns[plan.lat].cast(pa.string()).fill_null(""))
+        pair = (
+            chunk.columns[plan.lon].cast(pa.string()).fill_null(""),
+            chunk.columns[plan.lat].cast(pa.string()).fill_null(""),
+        )
         values = pc.binary_join_element_wise(*pair, ", ")
     elif chunk.wkb is not None and any(mask.any() for mask in bad.values()):
         shown = np.zeros(len(chunk), dtype=bool)

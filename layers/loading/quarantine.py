@@ -71,11 +71,21 @@ def find_load(connection: Connection, text: str) -> uuid.UUID:
         There are several.
     """
     if text == "last":
-        found = connection.execute(sa.text("SELECT load_id FROM baige_sys.quarantine ORDER BY id DESC LIMIT 1")).scalars().all()
+        found = (
+            connection.execute(sa.text("SELECT load_id FROM baige_sys.quarantine ORDER BY id DESC LIMIT 1"))
+            .scalars()
+            .all()
+        )
     elif len(text) < 4:
         raise InputError("Give at least four characters of the load's id.", zh="请至少给出导入编号的前四个字符。")
     else:
-        found = connection.execute(sa.text("SELECT id FROM baige_sys.load_run WHERE id::text ^@ :text LIMIT 2"), {"text": text.lower()}).scalars().all()
+        found = (
+            connection.execute(
+                sa.text("SELECT id FROM baige_sys.load_run WHERE id::text ^@ :text LIMIT 2"), {"text": text.lower()}
+            )
+            .scalars()
+            .all()
+        )
     if not found:
         raise NotFound(f"There is no load {text!r}.", zh=f"没有导入记录 {text!r}。")
     if len(found) > 1:
@@ -141,5 +151,7 @@ def _cell(value: Any) -> Any:
 
 def resolve(connection: Connection, load_id: uuid.UUID) -> int:
     """Take the rows of a load out of the quarantine, once they are mended or given up; they stay in the record."""
-    statement = sa.text("UPDATE baige_sys.quarantine SET resolved_at = now() WHERE load_id = :load AND resolved_at IS NULL")
+    statement = sa.text(
+        "UPDATE baige_sys.quarantine SET resolved_at = now() WHERE load_id = :load AND resolved_at IS NULL"
+    )
     return int(connection.execute(statement, {"load": load_id}).rowcount)

@@ -54,8 +54,16 @@ REASONS = _table(
     ("bad_wkt", "几何文本无法识别", "The geometry's text cannot be read"),
     ("bad_geometry", "几何无法读取", "The geometry cannot be read"),
     ("not_finite_position", "坐标为 NaN 或无穷大", "A coordinate is NaN or infinite"),
-    ("swapped", "疑似经纬度颠倒（x、y 互换后落在城市范围内）", "Longitude and latitude look swapped (swapped, the place is in the city)"),
-    ("projected", "坐标像是投影坐标（米），而声明的坐标系为经纬度", "Looks like projected coordinates in metres, but degrees were declared"),
+    (
+        "swapped",
+        "疑似经纬度颠倒（x、y 互换后落在城市范围内）",
+        "Longitude and latitude look swapped (swapped, the place is in the city)",
+    ),
+    (
+        "projected",
+        "坐标像是投影坐标（米），而声明的坐标系为经纬度",
+        "Looks like projected coordinates in metres, but degrees were declared",
+    ),
     ("not_transformable", "坐标无法转换", "The coordinates cannot be transformed"),
     ("outside", "位于城市范围之外", "Outside the city's bounds"),
     ("wrong_geometry_type", "几何类型与图层不符", "Not the layer's type of geometry"),

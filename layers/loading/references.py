@@ -39,7 +39,10 @@ class References:
         new = References()
         new.add(identifier, keys, names)
         self.ids.add(identifier)
-        for table, more, before in ((self.keys, new.keys, self.stored_keys), (self.names, new.names, self.stored_names)):
+        for table, more, before in (
+            (self.keys, new.keys, self.stored_keys),
+            (self.names, new.names, self.stored_names),
+        ):
             for word, meant in more.items():
                 if word in before:
                     continue
@@ -64,7 +67,10 @@ class References:
         """A column of words to a column of ids."""
         encoded = text.values.dictionary_encode()
         found = [self.find(word) for word in encoded.dictionary.to_pylist()]
-        out = Converted(pa.array([f if isinstance(f, bytes) else None for f in found], pa.binary(16)).take(encoded.indices), dict(text.faults))
+        out = Converted(
+            pa.array([f if isinstance(f, bytes) else None for f in found], pa.binary(16)).take(encoded.indices),
+            dict(text.faults),
+        )
         for code in ("ref_unknown", "ref_ambiguous"):
             out.mark(code, mask_of(pa.array([f == code for f in found], pa.bool_()).take(encoded.indices)))
         return out
@@ -73,7 +79,9 @@ class References:
 def key_fields(declaration: LayerDeclaration) -> list[str]:
     """Fields whose value can stand for a feature: parts of its natural keys, and its identifier in the source."""
     plain = {f.name for f in declaration.all_fields if f.type in ("text", "code")}
-    return list(dict.fromkeys(part for key in declaration.update_keys for part in key if part in plain and part != "source_org"))
+    return list(
+        dict.fromkeys(part for key in declaration.update_keys for part in key if part in plain and part != "source_org")
+    )
 
 
 def references_to(connection: Connection, declaration: LayerDeclaration) -> References:
@@ -82,7 +90,9 @@ def references_to(connection: Connection, declaration: LayerDeclaration) -> Refe
     listed = ", ".join(f'"{name}"' for name in [*keys, "name_zh", "name_en"])
     out = References()
     # For this statement only: set on the connection, it would turn every later statement into a cursor's.
-    result = connection.execute(sa.text(f'SELECT id, {listed} FROM baige."{declaration.name}"'), execution_options={"yield_per": 10_000})
+    result = connection.execute(
+        sa.text(f'SELECT id, {listed} FROM baige."{declaration.name}"'), execution_options={"yield_per": 10_000}
+    )
     for identifier, *words in result:
         out.add(identifier.bytes, words[: len(keys)], words[len(keys) :])
     out.seal()

@@ -98,7 +98,10 @@ class LoadReport:
             "columns_dropped_personal": self.dropped,
             "columns_ignored": self.ignored,
             "values_blanked_personal": {k: {"count": len(v), "rows": v[:_LISTED]} for k, v in self.blanked.items()},
-            "reasons": {code: {"count": n, "zh": REASONS[code].zh, "en": REASONS[code].en} for code, n in self.reasons.most_common()},
+            "reasons": {
+                code: {"count": n, "zh": REASONS[code].zh, "en": REASONS[code].en}
+                for code, n in self.reasons.most_common()
+            },
             "examples": [{"row": r.row, "faults": [f.as_json() for f in r.faults]} for r in self.examples],
             "notes": [{"zh": zh, "en": en} for zh, en in self.notes],
             "elapsed_s": round(self.elapsed_s, 3),

@@ -105,7 +105,8 @@ def expectation(field: FieldDeclaration) -> tuple[str, str]:
         return f"{field.length} 位", f"{field.length} characters"
     words = {
         "text": ("文字", "text"), "int": ("整数", "a whole number"), "num": ("数字", "a number"), "bool": ("是或否", "yes or no"),
-        "date": ("日期，如 2024-03-01", "a date such as 2024-03-01"), "datetime": ("日期和时间，如 2024-03-01 08:00", "a date and time such as 2024-03-01 08:00"),
+        "date": ("日期，如 2024-03-01", "a date such as 2024-03-01"), "datetime": ("日期和时间，如 2024-03-01 08:00",
+        "a date and time such as 2024-03-01 08:00"),
         "ref": (f"{field.references} 的编号、名称或 id", f"the key, name or id of a feature of {field.references}"), "uuid": ("UUID", "a UUID"),
         "text[]": ("以分号分隔的列表", "a list divided by semicolons"), "geometry": (f"{field.geometry} 的 WKT", f"{field.geometry} as WKT"),
     }  # fmt: skip
@@ -119,7 +120,11 @@ def expectation(field: FieldDeclaration) -> tuple[str, str]:
         if field.minimum is not None and field.maximum is not None:
             span = f"{_number(field.minimum)}–{_number(field.maximum)}{unit}"
         else:
-            span = f"≥ {_number(field.minimum)}{unit}" if field.minimum is not None else f"≤ {_number(field.maximum or 0)}{unit}"
+            span = (
+                f"≥ {_number(field.minimum)}{unit}"
+                if field.minimum is not None
+                else f"≤ {_number(field.maximum or 0)}{unit}"
+            )
         return f"{zh}，{span}", f"{en}, {span}"
     return zh, en
 

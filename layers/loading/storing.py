@@ -1,5 +1,8 @@
-"""Prepared rows into a layer, inside one transaction: COPY into a staging table, then one UPDATE and one INSERT; or, for a large load into
-an empty layer, COPY straight into it with its indexes built afterwards."""
+"""Prepared rows into a layer, inside one transaction.
+
+COPY into a staging table, then one UPDATE and one INSERT; or, for a large load into an empty layer, COPY straight into it, its indexes built
+afterwards.
+"""
 
 import logging
 import uuid
@@ -74,7 +77,13 @@ def _quoted(names: Iterable[str], prefix: str = "") -> str:
     return ", ".join(f'{prefix}"{name}"' for name in names)
 
 
-def _stream(connection: Connection, statement: str, batches: Iterator[dict[str, pa.Array]], names: Sequence[str], types: dict[str, str]) -> int:
+def _stream(
+    connection: Connection,
+    statement: str,
+    batches: Iterator[dict[str, pa.Array]],
+    names: Sequence[str],
+    types: dict[str, str],
+) -> int:
     """COPY batches of columns; encoded in a thread of its own while the database takes the last one."""
     count = 0
 
@@ -94,7 +103,9 @@ def _stream(connection: Connection, statement: str, batches: Iterator[dict[str, 
     return count
 
 
-def copy_staged(connection: Connection, target: Target, names: Sequence[str], batches: Iterator[dict[str, pa.Array]]) -> tuple[str, int]:
+def copy_staged(
+    connection: Connection, target: Target, names: Sequence[str], batches: Iterator[dict[str, pa.Array]]
+) -> tuple[str, int]:
     """COPY batches with the columns ``_row``, ``_id`` and ``names`` into a new temporary table; returns its name and the rows."""
     staging = f'"_load_{uuid.uuid4().hex[:12]}"'
     listed = "".join(f', "{name}"' for name in names)
@@ -103,7 +114,9 @@ def copy_staged(connection: Connection, target: Target, names: Sequence[str], ba
     )
     types = {**target.types, "_row": "int8", "_id": "uuid"}
     columns = ["_row", "_id", *names]
-    count = _stream(connection, f"COPY {staging} ({_quoted(columns)}) FROM STDIN (FORMAT binary)", batches, columns, types)
+    count = _stream(
+        connection, f"COPY {staging} ({_quoted(columns)}) FROM STDIN (FORMAT binary)", batches, columns, types
+    )
     return staging, count
 
 
@@ -112,7 +125,9 @@ def _lock_writers(connection: Connection, target: Target) -> None:
     connection.exec_driver_sql(f"LOCK TABLE {target.table} IN SHARE ROW EXCLUSIVE MODE")
 
 
-def merge(connection: Connection, target: Target, staging: str, names: Sequence[str], *, keys: Sequence[tuple[str, ...]]) -> Merged:
+def merge(
+    connection: Connection, target: Target, staging: str, names: Sequence[str], *, keys: Sequence[tuple[str, ...]]
+) -> Merged:
     """Update the features that the staged rows mean, insert the others.
 
     Parameters
@@ -163,20 +178,22 @@ def _differs(target: Target, names: Sequence[str]) -> str:
     """A condition that a stored row ``l`` differs from a staged one ``s``; geometries byte by byte, since ``=`` looks at less than that."""
 
     def side(prefix: str) -> str:
-        return ", ".join(f'ST_AsEWKB({prefix}."{n}")' if target.types[n] == "geometry" else f'{prefix}."{n}"' for n in names)
+        return ", ".join(
+            f'ST_AsEWKB({prefix}."{n}")' if target.types[n] == "geometry" else f'{prefix}."{n}"' for n in names
+        )
 
     return f"ROW({side('l')}) IS DISTINCT FROM ROW({side('s')})"
 
 
-def _match(connection: Connection, target: Target, staging: str, matched: str, keys: Sequence[tuple[str, ...]], out: Merged) -> None:
+def _match(
+    connection: Connection, target: Target, staging: str, matched: str, keys: Sequence[tuple[str, ...]], out: Merged
+) -> None:
     """Fill the table ``matched`` (_row, id), and refuse rows whose keys mean two features, or that mean the same feature as another."""
     joins, found = [], []
     for number, key in enumerate(keys):
         alias = f"k{number}"
-        if key == ("_id",):
-            condition = f"{alias}.id = s._id"
-        else:
-            condition = " AND ".join(f'{alias}."{part}" = s."{part}"' for part in key)
+        pairs = [(part, part) for part in key] if key != ("_id",) else [("id", "_id")]
+        condition = " AND ".join(f'{alias}."{own}" = s."{staged}"' for own, staged in pairs)
         joins.append(f"LEFT JOIN {target.table} {alias} ON {condition}")
         found.append(f"{alias}.id")
     chosen = f"coalesce({', '.join(found)})"
@@ -188,16 +205,18 @@ def _match(connection: Connection, target: Target, staging: str, matched: str, k
     connection.exec_driver_sql(f"ANALYZE {matched}")
     for (row,) in connection.exec_driver_sql(f"SELECT _row FROM {matched} WHERE conflict"):
         out.refused[int(row)] = "key_conflict"
-    later = (
-        f"SELECT _row FROM (SELECT _row, row_number() OVER (PARTITION BY id ORDER BY _row) AS n FROM {matched} WHERE NOT conflict) d WHERE n > 1"
-    )
+    later = f"SELECT _row FROM (SELECT _row, row_number() OVER (PARTITION BY id ORDER BY _row) AS n FROM {matched} WHERE NOT conflict) d WHERE n > 1"
     for (row,) in connection.exec_driver_sql(later):
         out.refused[int(row)] = "duplicate_target"
 
 
-def _refuse_incomplete(connection: Connection, target: Target, staging: str, matched: str, names: Sequence[str], out: Merged) -> None:
+def _refuse_incomplete(
+    connection: Connection, target: Target, staging: str, matched: str, names: Sequence[str], out: Merged
+) -> None:
     """A file without a required column or without places can update features, but not make new ones."""
-    lacking = [f.name for f in target.declaration.all_fields if f.required and f.name not in names and f.name not in DEFAULTED]
+    lacking = [
+        f.name for f in target.declaration.all_fields if f.required and f.name not in names and f.name not in DEFAULTED
+    ]
     no_place = target.declaration.has_geometry and "geom" not in names
     if not lacking and not no_place:
         return
@@ -213,7 +232,9 @@ def _delete(connection: Connection, tables: Sequence[str], rows: Iterable[int]) 
         connection.execute(sa.text(f"DELETE FROM {table} WHERE _row = ANY(:rows)"), {"rows": gone})
 
 
-def _refuse_orphans(connection: Connection, target: Target, staging: str, matched: str, names: Sequence[str], out: Merged) -> None:
+def _refuse_orphans(
+    connection: Connection, target: Target, staging: str, matched: str, names: Sequence[str], out: Merged
+) -> None:
     """Rows that refer to a row of the same file which was itself refused; and those that refer to these."""
     own = [f.name for f in target.declaration.fields if f.references == target.declaration.name and f.name in names]
     for name in own:
@@ -242,7 +263,9 @@ def _indexes(connection: Connection, target: Target) -> list[tuple[str, str]]:
     return [(str(name), str(definition)) for name, definition in rows]
 
 
-def copy_direct(connection: Connection, target: Target, names: Sequence[str], batches: Iterator[dict[str, pa.Array]]) -> int:
+def copy_direct(
+    connection: Connection, target: Target, names: Sequence[str], batches: Iterator[dict[str, pa.Array]]
+) -> int:
     """COPY into an empty layer itself; its indexes are dropped first and built at the end, all inside the transaction.
 
     Needs the owner of the table, and keeps readers waiting until the transaction ends: they would see an empty layer.

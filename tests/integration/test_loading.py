@@ -26,13 +26,28 @@ from layers.loading.quarantine import export_quarantine, find_load, quarantined,
 from layers.loading.report import LoadReport
 from layers.registry import add_layer
 
-HEAD = ["设备编码", "点位名称", "经度", "纬度", "结构类型", "方位角", "备案日期", "标识", "管理单位", "联系人", "联系电话", "IP地址", "备注"]
+HEAD = [
+    "设备编码",
+    "点位名称",
+    "经度",
+    "纬度",
+    "结构类型",
+    "方位角",
+    "备案日期",
+    "标识",
+    "管理单位",
+    "联系人",
+    "联系电话",
+    "IP地址",
+    "备注",
+]
 
 
 def row(number: int, **changes: Any) -> list[Any]:
     values = {
         "设备编码": f"4205020000131{number:07d}", "点位名称": f"点位{number}", "经度": 111.2 + number * 1e-4, "纬度": 30.7, "结构类型": "球机",
-        "方位角": 90, "备案日期": "2024年3月1日", "标识": "是", "管理单位": "宜昌市公安局", "联系人": "张三", "联系电话": "13800138000", "IP地址": "10.1.2.3", "备注": "",
+        "方位角": 90, "备案日期": "2024年3月1日", "标识": "是", "管理单位": "宜昌市公安局", "联系人": "张三",
+        "联系电话": "13800138000", "IP地址": "10.1.2.3", "备注": "",
     }  # fmt: skip
     return list((values | changes).values())
 
@@ -63,7 +78,17 @@ def reasons(database: Database, report: LoadReport) -> dict[int, list[str]]:
 def _empty_layers(database: Database) -> None:
     """Each test begins with empty layers."""
     with database.begin() as connection:
-        for layer in ("camera_site", "school", "school_zone", "layout_unit", "outfall_sample", "outfall", "admin_area", "river_axis", "kitchen"):
+        for layer in (
+            "camera_site",
+            "school",
+            "school_zone",
+            "layout_unit",
+            "outfall_sample",
+            "outfall",
+            "admin_area",
+            "river_axis",
+            "kitchen",
+        ):
             connection.execute(sa.text(f'DELETE FROM baige."{layer}"'))
         connection.execute(sa.text("DELETE FROM baige_sys.load_run"))
 
@@ -73,7 +98,11 @@ def load(database: Database, path: Path, layer: str = "camera_site", **options: 
 
 
 def test_a_table_is_loaded_with_its_types(database: Database, tmp_path: Path) -> None:
-    report = load(database, table(tmp_path / "a.csv", [row(1), row(2, 结构类型="3", 标识="否", 备案日期="")], encoding="gb18030"), source_org="测试单位")
+    report = load(
+        database,
+        table(tmp_path / "a.csv", [row(1), row(2, 结构类型="3", 标识="否", 备案日期="")], encoding="gb18030"),
+        source_org="测试单位",
+    )
     assert counts(report) == (2, 0, 0, 0)
     assert report.dropped == ["联系人", "联系电话", "IP地址"]
     assert report.ignored == ["备注"]
@@ -107,9 +136,15 @@ def test_the_same_key_updates_and_keeps_the_id(database: Database, tmp_path: Pat
     assert counts(report) == (1, 1, 1, 0)
     after = dict(query(database, "SELECT device_code, id FROM baige.camera_site"))
     assert {code: after[code] for code in before} == before
-    history = query(database, "SELECT name_zh, replaced_op, replaced_by FROM baige_history.camera_site WHERE id = :id", id=after["42050200001310000001"])
+    history = query(
+        database,
+        "SELECT name_zh, replaced_op, replaced_by FROM baige_history.camera_site WHERE id = :id",
+        id=after["42050200001310000001"],
+    )
     assert (history[-1][0], history[-1][1]) == ("点位1", "U")
-    assert query(database, "SELECT inserted, updated FROM baige_sys.change_set WHERE id = :id", id=report.change_id) == [(1, 1)]
+    assert query(
+        database, "SELECT inserted, updated FROM baige_sys.change_set WHERE id = :id", id=report.change_id
+    ) == [(1, 1)]
 
 
 def test_a_moved_place_is_a_change(database: Database, tmp_path: Path) -> None:
@@ -119,19 +154,35 @@ def test_a_moved_place_is_a_change(database: Database, tmp_path: Path) -> None:
 
 def test_columns_that_a_file_lacks_stay(database: Database, tmp_path: Path) -> None:
     load(database, table(tmp_path / "a.csv", [row(1), row(2)]))
-    path = table(tmp_path / "b.csv", [["42050200001310000001", "离线"], ["42050200001310000009", "在线"]], ["设备编码", "在线状态"])
+    path = table(
+        tmp_path / "b.csv",
+        [["42050200001310000001", "离线"], ["42050200001310000009", "在线"]],
+        ["设备编码", "在线状态"],
+    )
     report = load(database, path, crs=None)
     assert counts(report) == (0, 1, 0, 1)
     assert reasons(database, report) == {3: ["no_geometry"]}
-    assert query(database, "SELECT name_zh, net_status FROM baige.camera_site ORDER BY 1") == [("点位1", "off"), ("点位2", None)]
+    assert query(database, "SELECT name_zh, net_status FROM baige.camera_site ORDER BY 1") == [
+        ("点位1", "off"),
+        ("点位2", None),
+    ]
 
 
 def test_keys_are_tried_in_order_and_conflicts_are_named(database: Database, tmp_path: Path) -> None:
     head = ["国家编码", "地方编码", "来源标识", "经度", "纬度"]
     field = {f.name: f.title_zh for f in built("outfall").fields}
     head[0], head[1] = field["code_national"], field["code_local"]
-    load(database, table(tmp_path / "a.csv", [["N-0001", "L1", "s1", 111.3, 30.7], ["", "L2", "s2", 111.3, 30.7]], head), "outfall")
-    second = [["N-0001", "L1", "s1", 111.31, 30.7], ["N-0002", "L2", "s2", 111.3, 30.7], ["N-0001", "L9", "s2", 111.3, 30.7], ["N-0001", "", "", 111.3, 30.7]]
+    load(
+        database,
+        table(tmp_path / "a.csv", [["N-0001", "L1", "s1", 111.3, 30.7], ["", "L2", "s2", 111.3, 30.7]], head),
+        "outfall",
+    )
+    second = [
+        ["N-0001", "L1", "s1", 111.31, 30.7],
+        ["N-0002", "L2", "s2", 111.3, 30.7],
+        ["N-0001", "L9", "s2", 111.3, 30.7],
+        ["N-0001", "", "", 111.3, 30.7],
+    ]
     report = load(database, table(tmp_path / "b.csv", second, head), "outfall")
     assert counts(report) == (0, 2, 0, 2)
     assert reasons(database, report) == {4: ["duplicate_key"], 5: ["duplicate_key"]}
@@ -157,17 +208,31 @@ def test_a_second_row_with_the_same_key_goes_to_quarantine(database: Database, t
 
 
 def test_every_fault_says_row_column_value_and_what_is_expected(database: Database, tmp_path: Path) -> None:
-    path = table(tmp_path / "a.csv", [row(1), row(2, 方位角="361", 结构类型="飞艇", 备案日期="9999-12-31"), row(3, 设备编码="4205020000131000001")])
+    path = table(
+        tmp_path / "a.csv",
+        [row(1), row(2, 方位角="361", 结构类型="飞艇", 备案日期="9999-12-31"), row(3, 设备编码="4205020000131000001")],
+    )
     report = load(database, path)
     assert counts(report) == (1, 0, 0, 2)
     with database.begin() as connection:
         assert report.load_id is not None
         rows = {q.row: q for q in quarantined(connection, report.load_id)}
     second = {fault["column"]: (fault["value"], fault["reason"]["code"]) for fault in rows[3].faults}
-    assert second == {"方位角": ("361", "too_large"), "结构类型": ("飞艇", "not_in_domain"), "备案日期": ("9999-12-31", "date_out_of_range")}
-    assert rows[3].faults[0]["expected"]["en"] == "1=PTZ dome, 2=Dome, 3=Fixed, 4=Remote-controlled fixed, 5=Remote-controlled dome, 6=Panoramic, 7=Split"
+    assert second == {
+        "方位角": ("361", "too_large"),
+        "结构类型": ("飞艇", "not_in_domain"),
+        "备案日期": ("9999-12-31", "date_out_of_range"),
+    }
+    assert (
+        rows[3].faults[0]["expected"]["en"]
+        == "1=PTZ dome, 2=Dome, 3=Fixed, 4=Remote-controlled fixed, 5=Remote-controlled dome, 6=Panoramic, 7=Split"
+    )
     fault = rows[4].faults[0]
-    assert (fault["value"], fault["reason"]["code"], fault["expected"]) == ("4205020000131000001", "wrong_length", {"zh": "20 位", "en": "20 characters"})
+    assert (fault["value"], fault["reason"]["code"], fault["expected"]) == (
+        "4205020000131000001",
+        "wrong_length",
+        {"zh": "20 位", "en": "20 characters"},
+    )
     assert {"联系人", "联系电话", "IP地址", "备注"}.isdisjoint(rows[3].raw)
     assert "第 4 行" in "\n".join(report.lines("zh"))
     assert "row 4" in "\n".join(report.lines("en"))
@@ -193,20 +258,35 @@ def test_a_dry_run_says_what_would_happen_and_leaves_no_trace(database: Database
 
 
 def test_personal_values_in_free_text_are_blanked(database: Database, tmp_path: Path) -> None:
-    path = table(tmp_path / "a.csv", [row(1, 管理单位="西陵分局 13800138000"), row(2), row(3, 管理单位="张三 420502199001011234", 方位角="x")])
+    path = table(
+        tmp_path / "a.csv",
+        [row(1, 管理单位="西陵分局 13800138000"), row(2), row(3, 管理单位="张三 420502199001011234", 方位角="x")],
+    )
     report = load(database, path)
     assert report.blanked == {"管理单位": [2, 4]}
-    stored = json.dumps(query(database, "SELECT to_jsonb(c) FROM baige.camera_site c") + query(database, "SELECT row, faults FROM baige_sys.quarantine"), ensure_ascii=False)
+    stored = json.dumps(
+        query(database, "SELECT to_jsonb(c) FROM baige.camera_site c")
+        + query(database, "SELECT row, faults FROM baige_sys.quarantine"),
+        ensure_ascii=False,
+    )
     assert "13800138000" not in stored
     assert "420502199001011234" not in stored
-    assert query(database, "SELECT owner_org FROM baige.camera_site ORDER BY device_code") == [(None,), ("宜昌市公安局",)]
+    assert query(database, "SELECT owner_org FROM baige.camera_site ORDER BY device_code") == [
+        (None,),
+        ("宜昌市公安局",),
+    ]
 
 
-@pytest.mark.parametrize(("system", "shift"), [("4326", lambda x, y: (x, y)), ("gcj02", wgs84_to_gcj02), ("bd09", wgs84_to_bd09)])
+@pytest.mark.parametrize(
+    ("system", "shift"), [("4326", lambda x, y: (x, y)), ("gcj02", wgs84_to_gcj02), ("bd09", wgs84_to_bd09)]
+)
 def test_declared_systems(database: Database, tmp_path: Path, system: str, shift: Any) -> None:
     x, y = shift(111.286, 30.692)
     load(database, table(tmp_path / "a.csv", [row(1, 经度=float(x), 纬度=float(y))]), crs=system)
-    distance = query(database, "SELECT ST_DistanceSphere(geom, ST_SetSRID(ST_MakePoint(111.286, 30.692), 4490)), src_crs FROM baige.camera_site")
+    distance = query(
+        database,
+        "SELECT ST_DistanceSphere(geom, ST_SetSRID(ST_MakePoint(111.286, 30.692), 4490)), src_crs FROM baige.camera_site",
+    )
     assert distance[0][0] < 0.01
     assert distance[0][1] == system
 
@@ -223,30 +303,40 @@ def test_no_system_is_an_error_that_names_the_option(database: Database, tmp_pat
 
 def test_a_file_known_to_lie_is_read_as_declared(database: Database, tmp_path: Path) -> None:
     x, y = wgs84_to_gcj02(111.286, 30.692)
-    gpd.GeoDataFrame({"name_zh": ["甲"]}, geometry=shapely.points([[float(x), float(y)]]), crs=4326).to_file(tmp_path / "a.geojson")
+    gpd.GeoDataFrame({"name_zh": ["甲"]}, geometry=shapely.points([[float(x), float(y)]]), crs=4326).to_file(
+        tmp_path / "a.geojson"
+    )
     report = load(database, tmp_path / "a.geojson", crs="gcj02")
     assert any("gcj02" in en for _zh, en in report.notes)
-    assert query(database, "SELECT ST_X(geom), ST_Y(geom) FROM baige.camera_site") == [(pytest.approx(111.286, abs=1e-7), pytest.approx(30.692, abs=1e-7))]
+    assert query(database, "SELECT ST_X(geom), ST_Y(geom) FROM baige.camera_site") == [
+        (pytest.approx(111.286, abs=1e-7), pytest.approx(30.692, abs=1e-7))
+    ]
 
 
 def test_projected_coordinates_are_transformed(database: Database, tmp_path: Path) -> None:
     frame = gpd.GeoDataFrame({"name_zh": ["甲"]}, geometry=shapely.points([[111.286, 30.692]]), crs=4490).to_crs(4546)
     frame.to_file(tmp_path / "a.gpkg")
     load(database, tmp_path / "a.gpkg", crs=None)
-    expected = query(database, "SELECT ST_Distance(ST_Transform(geom, 4546), ST_GeomFromText(:wkt, 4546)), src_crs FROM baige.camera_site", wkt=frame.geometry[0].wkt)
+    expected = query(
+        database,
+        "SELECT ST_Distance(ST_Transform(geom, 4546), ST_GeomFromText(:wkt, 4546)), src_crs FROM baige.camera_site",
+        wkt=frame.geometry[0].wkt,
+    )
     assert expected[0][0] < 1e-3
     assert expected[0][1] == "4546"
 
 
 def test_swapped_outside_projected_missing(database: Database, tmp_path: Path) -> None:
     rows = [
-        row(1), row(2, 经度=30.7, 纬度=111.2), row(3, 经度=0, 纬度=0), row(4, 经度=528000, 纬度=3397000), row(5, 经度="", 纬度=""), row(6, 经度="NaN", 纬度=30.7),
+        row(1), row(2, 经度=30.7, 纬度=111.2), row(3, 经度=0, 纬度=0), row(4, 经度=528000, 纬度=3397000),
+        row(5, 经度="", 纬度=""), row(6, 经度="NaN", 纬度=30.7),
         row(7, 经度="inf", 纬度=30.7), row(8, 经度="东经111度", 纬度=30.7),
     ]  # fmt: skip
     report = load(database, table(tmp_path / "a.csv", rows))
     assert counts(report) == (1, 0, 0, 7)
     assert reasons(database, report) == {
-        3: ["swapped"], 4: ["outside"], 5: ["projected"], 6: ["no_geometry"], 7: ["not_finite_position"], 8: ["not_finite_position"], 9: ["not_a_number"],
+        3: ["swapped"], 4: ["outside"], 5: ["projected"], 6: ["no_geometry"],
+        7: ["not_finite_position"], 8: ["not_finite_position"], 9: ["not_a_number"],
     }  # fmt: skip
     assert "swapped" in "\n".join(report.lines("en"))
     swapped = table(tmp_path / "b.csv", [row(2, 经度=30.7, 纬度=111.2)])
@@ -269,7 +359,9 @@ def test_quarantine_can_be_mended_and_loaded_again(database: Database, tmp_path:
     (tmp_path / "mended.csv").write_text(text.replace(",北,", ",0,"), encoding="utf-8-sig")
     again = load(database, tmp_path / "mended.csv", crs="gcj02")
     assert counts(again) == (1, 0, 0, 0)
-    assert query(database, "SELECT name_zh, azimuth_deg, ST_X(geom) FROM baige.camera_site WHERE device_code LIKE '%2'") == [("=1+1", 0.0, pytest.approx(111.286, abs=1e-7))]
+    assert query(
+        database, "SELECT name_zh, azimuth_deg, ST_X(geom) FROM baige.camera_site WHERE device_code LIKE '%2'"
+    ) == [("=1+1", 0.0, pytest.approx(111.286, abs=1e-7))]
     with database.begin() as connection:
         assert resolve(connection, load_id) == 1
         assert summary(connection) == []
@@ -280,7 +372,11 @@ def test_quarantine_can_be_mended_and_loaded_again(database: Database, tmp_path:
 
 
 def test_quarantined_geometry_goes_out_as_wkt_and_comes_back(database: Database, tmp_path: Path) -> None:
-    frame = gpd.GeoDataFrame({"name_zh": ["甲", "乙"], "azimuth_deg": [1.0, 999.0]}, geometry=shapely.points([[111.3, 30.7], [111.4, 30.7]]), crs=4490)
+    frame = gpd.GeoDataFrame(
+        {"name_zh": ["甲", "乙"], "azimuth_deg": [1.0, 999.0]},
+        geometry=shapely.points([[111.3, 30.7], [111.4, 30.7]]),
+        crs=4490,
+    )
     frame.to_file(tmp_path / "a.gpkg")
     report = load(database, tmp_path / "a.gpkg", crs=None)
     assert counts(report) == (1, 0, 0, 1)
@@ -300,15 +396,27 @@ def test_too_many_faults_end_the_load(database: Database, tmp_path: Path) -> Non
 
 
 def test_references_by_id_key_and_name(database: Database, tmp_path: Path) -> None:
-    schools = [["S1", "实验小学", 111.3, 30.7], ["S2", "一中", 111.31, 30.7], ["S3", "同名", 111.32, 30.7], ["S4", "同名", 111.33, 30.7]]
+    schools = [
+        ["S1", "实验小学", 111.3, 30.7],
+        ["S2", "一中", 111.31, 30.7],
+        ["S3", "同名", 111.32, 30.7],
+        ["S4", "同名", 111.33, 30.7],
+    ]
     load(database, table(tmp_path / "s.csv", schools, ["school_no", "名称", "经度", "纬度"]), "school")
     ids = dict(query(database, "SELECT school_no, id FROM baige.school"))
     words = ["S1", "一中", str(ids["S3"]), "同名", "没有", ""]
     kind = built("kitchen").field("kind").domain[0].zh
     kitchens = [[f"K{i}", 111.3, 30.7, word, kind] for i, word in enumerate(words)]
-    report = load(database, table(tmp_path / "k.csv", kitchens, ["licence_no", "lon", "lat", "school_id", "kind"]), "kitchen")
+    report = load(
+        database, table(tmp_path / "k.csv", kitchens, ["licence_no", "lon", "lat", "school_id", "kind"]), "kitchen"
+    )
     assert reasons(database, report) == {5: ["ref_ambiguous"], 6: ["ref_unknown"]}
-    assert dict(query(database, "SELECT licence_no, school_id FROM baige.kitchen")) == {"K0": ids["S1"], "K1": ids["S2"], "K2": ids["S3"], "K5": None}
+    assert dict(query(database, "SELECT licence_no, school_id FROM baige.kitchen")) == {
+        "K0": ids["S1"],
+        "K1": ids["S2"],
+        "K2": ids["S3"],
+        "K5": None,
+    }
 
 
 def test_rows_of_one_file_may_refer_to_each_other(database: Database) -> None:
@@ -316,7 +424,8 @@ def test_rows_of_one_file_may_refer_to_each_other(database: Database) -> None:
     level = [term.value for term in declared.field("level").domain]
     frame = gpd.GeoDataFrame(
         {
-            "layout": "p", "version": "1", "level": [level[0], level[1], level[2], level[2]], "code": ["R", "Z1", "G1", "G2"], "parent_id": [None, "R", "Z1", "Z9"],
+            "layout": "p", "version": "1", "level": [level[0], level[1], level[2], level[2]], "code": ["R", "Z1", "G1",
+            "G2"], "parent_id": [None, "R", "Z1", "Z9"],
         },
         geometry=[shapely.box(111.2, 30.6, 111.3, 30.7)] * 4, crs=4490,
     )  # fmt: skip
@@ -326,7 +435,9 @@ def test_rows_of_one_file_may_refer_to_each_other(database: Database) -> None:
     report = load_frame(database, "layout_unit", frame)
     assert counts(report) == (3, 0, 0, 1)
     assert reasons(database, report) == {4: ["ref_unknown"]}
-    links = "SELECT c.code, p.code FROM baige.layout_unit c LEFT JOIN baige.layout_unit p ON p.id = c.parent_id ORDER BY 1"
+    links = (
+        "SELECT c.code, p.code FROM baige.layout_unit c LEFT JOIN baige.layout_unit p ON p.id = c.parent_id ORDER BY 1"
+    )
     assert query(database, links) == [("G1", "Z1"), ("R", None), ("Z1", "R")]
     frame.loc[3, "parent_id"] = "Z1"
     assert counts(load_frame(database, "layout_unit", frame)) == (1, 0, 3, 0)
@@ -352,12 +463,22 @@ def test_geometry_is_repaired_marked_and_counted(database: Database) -> None:
     )  # fmt: skip
     report = load_frame(database, "admin_area", frame)
     assert (counts(report), report.repaired, report.repaired_rows) == ((2, 0, 0, 1), 1, [2])
-    found = query(database, "SELECT name_zh, geom_repaired, ST_IsValid(geom), GeometryType(geom), admin_code FROM baige.admin_area ORDER BY admin_code")
-    assert found == [("好", False, True, "MULTIPOLYGON", "420502000000"), ("坏", True, True, "MULTIPOLYGON", "420503000000")]
+    found = query(
+        database,
+        "SELECT name_zh, geom_repaired, ST_IsValid(geom), GeometryType(geom), admin_code FROM baige.admin_area ORDER BY admin_code",
+    )
+    assert found == [
+        ("好", False, True, "MULTIPOLYGON", "420502000000"),
+        ("坏", True, True, "MULTIPOLYGON", "420503000000"),
+    ]
 
 
 def test_measures_survive_and_their_change_is_seen(database: Database) -> None:
-    frame = gpd.GeoDataFrame({"reach_code": ["R"], "axis_version": ["1"]}, geometry=[shapely.from_wkt("LINESTRING M (111 30.5 0, 111.1 30.5 9000)")], crs=4490)
+    frame = gpd.GeoDataFrame(
+        {"reach_code": ["R"], "axis_version": ["1"]},
+        geometry=[shapely.from_wkt("LINESTRING M (111 30.5 0, 111.1 30.5 9000)")],
+        crs=4490,
+    )
     if built("river_axis").field("axis_version").type == "int":
         frame["axis_version"] = 1
     assert counts(load_frame(database, "river_axis", frame)) == (1, 0, 0, 0)
@@ -373,13 +494,18 @@ def test_second_geometries(database: Database) -> None:
         geometry=shapely.points([[111.3, 30.7], [111.4, 30.7]]), crs=4490,
     )  # fmt: skip
     assert counts(load_frame(database, "school", frame)) == (2, 0, 0, 0)
-    found = query(database, "SELECT GeometryType(boundary), GeometryType(entrances), ST_SRID(entrances) FROM baige.school ORDER BY school_no")
+    found = query(
+        database,
+        "SELECT GeometryType(boundary), GeometryType(entrances), ST_SRID(entrances) FROM baige.school ORDER BY school_no",
+    )
     assert found == [("MULTIPOLYGON", "MULTIPOINT", 4490), (None, None, None)]
 
 
 def test_identifiers_given_are_kept(database: Database) -> None:
     ids = [uuid.uuid4(), uuid.uuid4()]
-    frame = gpd.GeoDataFrame({"id": ids, "name_zh": ["甲", "乙"]}, geometry=shapely.points([[111.3, 30.7], [111.4, 30.7]]), crs=4490)
+    frame = gpd.GeoDataFrame(
+        {"id": ids, "name_zh": ["甲", "乙"]}, geometry=shapely.points([[111.3, 30.7], [111.4, 30.7]]), crs=4490
+    )
     assert counts(load_frame(database, "camera_site", frame)) == (2, 0, 0, 0)
     assert {found for (found,) in query(database, "SELECT id FROM baige.camera_site")} == set(ids)
     frame["id"] = [str(value) for value in ids]
@@ -403,13 +529,17 @@ def test_a_large_load_into_an_empty_layer_equals_a_small_one(database: Database,
     )  # fmt: skip
     frame.loc[7, "azimuth_deg"] = 999.0
     frame.loc[59_999, "device_code"] = f"{3:020d}"
-    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'baige' AND tablename = 'camera_site' ORDER BY 1"
+    indexes = (
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'baige' AND tablename = 'camera_site' ORDER BY 1"
+    )
     before = query(database, indexes)
     report = load_frame(database, "camera_site", frame)
     assert counts(report) == (count - 2, 0, 0, 2)
     assert reasons(database, report) == {8: ["too_large"], 60_000: ["duplicate_key"]}
     assert query(database, indexes) == before
-    assert query(database, "SELECT inserted FROM baige_sys.change_set WHERE id = :id", id=report.change_id) == [(count - 2,)]
+    assert query(database, "SELECT inserted FROM baige_sys.change_set WHERE id = :id", id=report.change_id) == [
+        (count - 2,)
+    ]
     # The second time the layer is not empty, so that the same rows take the other way through.
     assert counts(load_frame(database, "camera_site", frame)) == (0, 0, count - 2, 2)
     total = query(database, "SELECT sum(ST_X(geom)), sum(ST_Y(geom)), sum(azimuth_deg) FROM baige.camera_site")[0]
@@ -423,11 +553,17 @@ def test_a_layer_of_its_own_system_and_type(database: Database, tmp_path: Path) 
         '[[fields]]\nname = "kinds"\ntype = "text[]"\ntitle_zh = "种类"\ntitle_en = "Kinds"\n'
     )
     add_layer(database, declaration)
-    path = table(tmp_path / "a.csv", [["a；b", "LINESTRING (111.2 30.6, 111.3 30.7)"], ["", "LINESTRING (7 43, 8 44)"], ["x", "LINESTRING (oops"]], ["种类", "WKT"])
+    path = table(
+        tmp_path / "a.csv",
+        [["a；b", "LINESTRING (111.2 30.6, 111.3 30.7)"], ["", "LINESTRING (7 43, 8 44)"], ["x", "LINESTRING (oops"]],
+        ["种类", "WKT"],
+    )
     report = load(database, path, "own_line")
     assert reasons(database, report) == {3: ["outside"], 4: ["bad_wkt"]}
     found = query(database, "SELECT kinds, ST_SRID(geom), ST_Length(geom) FROM baige.own_line")
-    expected = query(database, "SELECT ST_Length(ST_Transform(ST_GeomFromText('LINESTRING (111.2 30.6, 111.3 30.7)', 4490), 4546))")[0][0]
+    expected = query(
+        database, "SELECT ST_Length(ST_Transform(ST_GeomFromText('LINESTRING (111.2 30.6, 111.3 30.7)', 4490), 4546))"
+    )[0][0]
     assert found == [(["a", "b"], 4546, pytest.approx(expected, rel=1e-6))]
 
 
@@ -452,10 +588,16 @@ def test_rights_of_the_caller_hold(database: Database, tmp_path: Path) -> None:
     with pytest.raises(Forbidden):
         load_file(database, "camera_site", path, options=options, principal=Principal("officer", "420503"))
     assert query(database, "SELECT count(*) FROM baige.camera_site") == [(0,)]
-    report = load_file(database, "camera_site", path, options=options, principal=Principal("officer", "420502", key_id="key-7"))
+    report = load_file(
+        database, "camera_site", path, options=options, principal=Principal("officer", "420502", key_id="key-7")
+    )
     assert counts(report) == (1, 0, 0, 0)
-    assert query(database, "SELECT actor, file_name, src_crs, file_format FROM baige_sys.load_run") == [("key-7", "a.csv", "4490", "CSV utf-8-sig")]
-    assert query(database, "SELECT actor, role FROM baige_sys.change_set WHERE id = :id", id=report.change_id) == [("key-7", "officer")]
+    assert query(database, "SELECT actor, file_name, src_crs, file_format FROM baige_sys.load_run") == [
+        ("key-7", "a.csv", "4490", "CSV utf-8-sig")
+    ]
+    assert query(database, "SELECT actor, role FROM baige_sys.change_set WHERE id = :id", id=report.change_id) == [
+        ("key-7", "officer")
+    ]
 
 
 def test_what_cannot_work_at_all(database: Database, tmp_path: Path) -> None:
@@ -477,9 +619,15 @@ def test_a_table_without_places(database: Database, tmp_path: Path) -> None:
     sample = built("outfall_sample")
     pollutant = sample.field("pollutant")
     value = pollutant.domain[0].zh if pollutant.domain else "NH3-N"
-    rows = [["N-0001", value, "0.35", "2024-03-01 08:00"], ["N-0009", value, "1", "2024-03-01"], ["N-0001", value, "", "2024-03-02"]]
+    rows = [
+        ["N-0001", value, "0.35", "2024-03-01 08:00"],
+        ["N-0009", value, "1", "2024-03-01"],
+        ["N-0001", value, "", "2024-03-02"],
+    ]
     head = ["outfall_id", "pollutant", "value", "sampled_at"]
     report = load(database, table(tmp_path / "a.csv", rows, head), "outfall_sample", crs=None)
     assert reasons(database, report)[3] == ["ref_unknown"]
-    assert query(database, "SELECT value, sampled_at FROM baige.outfall_sample WHERE value IS NOT NULL") == [(0.35, dt.datetime(2024, 3, 1, tzinfo=dt.UTC))]
+    assert query(database, "SELECT value, sampled_at FROM baige.outfall_sample WHERE value IS NOT NULL") == [
+        (0.35, dt.datetime(2024, 3, 1, tzinfo=dt.UTC))
+    ]
     assert counts(load(database, tmp_path / "a.csv", "outfall_sample", crs=None))[0] == 0

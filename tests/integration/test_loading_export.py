@@ -45,14 +45,15 @@ def _filled(database: Database) -> None:
     assert load_frame(database, "camera_site", frame, synthetic=True).inserted == COUNT
     areas = gpd.GeoDataFrame(
         {"admin_code": ["420502", "420503"], "level": ["county"] * 2, "name_zh": ["甲", "乙"]},
-        geometry=[shapely.box(111.2, 30.6, 111.3, 30.7), shapely.MultiPolygon([shapely.box(111.4, 30.6, 111.5, 30.7), shapely.box(111.6, 30.6, 111.7, 30.7)])],
+        geometry=[shapely.box(111.2, 30.6, 111.3, 30.7),
+                  shapely.MultiPolygon([shapely.box(111.4, 30.6, 111.5, 30.7), shapely.box(111.6, 30.6, 111.7, 30.7)])],
         crs=4490,
     )  # fmt: skip
     assert load_frame(database, "admin_area", areas).inserted == 2
 
 
 def everything(database: Database, layer: str = "camera_site") -> list[Any]:
-    sql = f'SELECT to_jsonb(c) - \'changed_at\' - \'change_id\' - \'src_crs\' FROM baige."{layer}" c ORDER BY id'
+    sql = f"SELECT to_jsonb(c) - 'changed_at' - 'change_id' - 'src_crs' FROM baige.\"{layer}\" c ORDER BY id"
     with database.begin() as connection:
         return list(connection.execute(sa.text(sql)).scalars())
 
@@ -63,7 +64,9 @@ def everything(database: Database, layer: str = "camera_site") -> list[Any]:
     [(".gpkg", "en"), (".shp", "en"), (".geojson", "en"), (".geojsonl", "en"), (".fgb", "en"), (".parquet", "en"), (".csv", "zh"), (".csv", "en"),
      (".xlsx", "zh"), (".xlsx", "en")],
 )  # fmt: skip
-def test_what_goes_out_comes_back_unchanged(database: Database, tmp_path: Path, suffix: str, layer: str, lang: str) -> None:
+def test_what_goes_out_comes_back_unchanged(
+    database: Database, tmp_path: Path, suffix: str, layer: str, lang: str
+) -> None:
     path = tmp_path / f"a{suffix}"
     before = everything(database, layer)
     assert export_layer(database, layer, path, lang=lang) == len(before)
@@ -74,9 +77,15 @@ def test_what_goes_out_comes_back_unchanged(database: Database, tmp_path: Path, 
     assert {row["id"] for row in everything(database, layer)} == {row["id"] for row in before}
     digits = 6
     for old, new in zip(before, everything(database, layer), strict=True):
-        assert {k: v for k, v in old.items() if k not in ("geom", "azimuth_deg")} == {k: v for k, v in new.items() if k not in ("geom", "azimuth_deg")}
+        assert {k: v for k, v in old.items() if k not in ("geom", "azimuth_deg")} == {
+            k: v for k, v in new.items() if k not in ("geom", "azimuth_deg")
+        }
         assert old.get("azimuth_deg") == pytest.approx(new.get("azimuth_deg"), abs=10**-digits)
-        assert np.allclose(shapely.bounds(shapely.from_geojson(str(old["geom"]).replace("'", '"'))), shapely.bounds(shapely.from_geojson(str(new["geom"]).replace("'", '"'))), atol=1e-8)
+        assert np.allclose(
+            shapely.bounds(shapely.from_geojson(str(old["geom"]).replace("'", '"'))),
+            shapely.bounds(shapely.from_geojson(str(new["geom"]).replace("'", '"'))),
+            atol=1e-8,
+        )
 
 
 def test_tables_are_safe_to_open_and_speak_chinese(database: Database, tmp_path: Path) -> None:
@@ -112,14 +121,23 @@ def test_metres(database: Database, tmp_path: Path) -> None:
     frame = gpd.read_file(tmp_path / "a.fgb")
     assert frame.crs.to_epsg() == 4546
     with database.begin() as connection:
-        expected = dict(connection.execute(sa.text("SELECT device_code, ST_X(ST_Transform(geom, 4546)) FROM baige.camera_site")).all())
+        expected = dict(
+            connection.execute(
+                sa.text("SELECT device_code, ST_X(ST_Transform(geom, 4546)) FROM baige.camera_site")
+            ).all()
+        )
     assert np.allclose(frame.geometry.x, [expected[code] for code in frame["device_code"]], atol=1e-3)
 
 
 def test_a_filter(database: Database, tmp_path: Path) -> None:
     with database.begin() as connection:
-        expected = connection.execute(sa.text("SELECT count(*) FROM baige.camera_site WHERE net_status = 'on' AND azimuth_deg > 180")).scalar_one()
-    assert export_layer(database, "camera_site", tmp_path / "a.csv", where="net_status = 'on' AND azimuth_deg > 180") == expected
+        expected = connection.execute(
+            sa.text("SELECT count(*) FROM baige.camera_site WHERE net_status = 'on' AND azimuth_deg > 180")
+        ).scalar_one()
+    assert (
+        export_layer(database, "camera_site", tmp_path / "a.csv", where="net_status = 'on' AND azimuth_deg > 180")
+        == expected
+    )
     with pytest.raises(UnknownField):
         export_layer(database, "camera_site", tmp_path / "b.csv", where="nothing = 1")
     assert not (tmp_path / "b.csv").exists()

@@ -38,7 +38,14 @@ def table(path: Path, numbers: range, *, name: str = "点位") -> Path:
         writer = csv.writer(file)
         writer.writerow(HEAD)
         for number in numbers:
-            writer.writerow([f"{number:020d}", f"{name}{number}", f"{110.5 + number % 1000 * 1e-3:.6f}", f"{30.2 + number // 1000 * 1e-3:.6f}"])
+            writer.writerow(
+                [
+                    f"{number:020d}",
+                    f"{name}{number}",
+                    f"{110.5 + number % 1000 * 1e-3:.6f}",
+                    f"{30.2 + number // 1000 * 1e-3:.6f}",
+                ]
+            )
     return path
 
 
@@ -50,7 +57,8 @@ def query(database: Database, sql: str, **values: Any) -> list[Any]:
 def state(database: Database) -> tuple[Any, ...]:
     """Everything that a load could have changed: rows, history, counter, records, indexes."""
     sql = (
-        "SELECT (SELECT count(*) FROM baige.camera_site), (SELECT md5(coalesce(string_agg(c::text, '|' ORDER BY c.id), '')) FROM baige.camera_site c),"
+        "SELECT (SELECT count(*) FROM baige.camera_site),"
+        " (SELECT md5(coalesce(string_agg(c::text, '|' ORDER BY c.id), '')) FROM baige.camera_site c),"
         " (SELECT count(*) FROM baige_history.camera_site), (SELECT change_counter FROM baige_sys.layer WHERE name = 'camera_site'),"
         " (SELECT count(*) FROM baige_sys.load_run), (SELECT count(*) FROM baige_sys.quarantine),"
         " (SELECT string_agg(indexdef, '|' ORDER BY indexname) FROM pg_indexes WHERE schemaname = 'baige' AND tablename = 'camera_site')"
@@ -69,11 +77,19 @@ def wait_until(happens: Callable[[], bool], *, patience_s: float = 60) -> bool:
 
 def copying(database: Database) -> bool:
     """Whether rows are being copied in this moment."""
-    return bool(query(database, "SELECT 1 FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid) WHERE p.tuples_processed > 0 AND a.datname = current_database()"))
+    return bool(
+        query(
+            database,
+            "SELECT 1 FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid)"
+            " WHERE p.tuples_processed > 0 AND a.datname = current_database()",
+        )
+    )
 
 
 @pytest.mark.parametrize("filled", [False, True])
-def test_kill_9_in_the_middle_leaves_the_layer_as_it_was(fresh_database: Database, tmp_path: Path, filled: bool) -> None:
+def test_kill_9_in_the_middle_leaves_the_layer_as_it_was(
+    fresh_database: Database, tmp_path: Path, filled: bool
+) -> None:
     if filled:  # without rows the load takes the way that drops the indexes for a while
         load_file(fresh_database, "camera_site", table(tmp_path / "a.csv", range(100)), options=CRS)
     before = state(fresh_database)
@@ -85,7 +101,9 @@ def test_kill_9_in_the_middle_leaves_the_layer_as_it_was(fresh_database: Databas
         "load_file(Database(sys.argv[1]), 'camera_site', Path(sys.argv[2]), options=LoadOptions(crs='4490'))"
     )
     url = fresh_database.engine.url.render_as_string(hide_password=False)
-    process = subprocess.Popen([sys.executable, "-c", script, url, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, url, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         assert wait_until(lambda: copying(fresh_database)), "the load never began to copy"
         process.send_signal(signal.SIGKILL)
@@ -128,7 +146,11 @@ def test_a_load_waits_for_the_one_before(fresh_database: Database, tmp_path: Pat
         with fresh_database.begin() as connection:
             lock_layer(connection, "camera_site")
             waiting = pool.submit(load_file, fresh_database, "camera_site", path, options=CRS)
-            assert wait_until(lambda: bool(query(fresh_database, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")))
+            assert wait_until(
+                lambda: bool(
+                    query(fresh_database, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                )
+            )
             assert not waiting.done()
         assert waiting.result(60).inserted == 10
 
@@ -165,7 +187,9 @@ def test_the_database_stopped_in_the_middle(own_cluster: EmbeddedCluster, tmp_pa
             load_file(database, "camera_site", path, options=CRS)
         own_cluster.start()
         assert state(database) == before
-        assert load_file(database, "camera_site", table(tmp_path / "c.csv", range(100, 200)), options=CRS).inserted == 100
+        assert (
+            load_file(database, "camera_site", table(tmp_path / "c.csv", range(100, 200)), options=CRS).inserted == 100
+        )
     finally:
         database.dispose()
         watcher.dispose()
@@ -181,7 +205,9 @@ def superuser(cluster: EmbeddedCluster, database: str, *statements: str) -> None
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[bool]:
     """A file system of its own in ``folder``; False where this user may not mount one."""
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
     try:
         yield made.returncode == 0
     finally:
@@ -223,7 +249,9 @@ def test_a_full_disk_is_said_and_leaves_the_layer_as_it_was(own_cluster: Embedde
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, usual)
                 database.dispose()
                 assert state(database) == before
-        assert load_file(database, "camera_site", table(tmp_path / "c.csv", range(100, 200)), options=CRS).inserted == 100
+        assert (
+            load_file(database, "camera_site", table(tmp_path / "c.csv", range(100, 200)), options=CRS).inserted == 100
+        )
     finally:
         database.dispose()
         shutil.rmtree(folder, ignore_errors=True)

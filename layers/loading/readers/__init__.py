@@ -36,7 +36,7 @@ def _sniff(path: Path) -> str:
         raise UnreadableFile(f"{path.name} is empty.", zh=f"{path.name} 是空文件。")
     if head.startswith(b"SQLite format 3\x00"):
         return "gpkg"
-    if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "xlsx" if path.suffix.lower() in (".xlsx", ".xlsm") or _is_workbook(path) else "zip"
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return "xls"
@@ -46,12 +46,13 @@ def _sniff(path: Path) -> str:
         return "fgb"
     if head.startswith(b"\x00\x00\x27\x0a"):
         return "shapefile"
-    if not head.strip(b" \t\r\n\xef\xbb\xbf\x00"):
-        # Nothing but white space: empty to a reader of text; a hole at the start of a large file is for the format to judge.
-        if path.stat().st_size <= len(head):
-            raise UnreadableFile(f"{path.name} is empty.", zh=f"{path.name} 是空文件。")
+    # Nothing but white space; a hole at the start of a large file is for the format to judge.
+    if not head.strip(b" \t\r\n\xef\xbb\xbf\x00") and path.stat().st_size <= len(head):
+        raise UnreadableFile(f"{path.name} is empty.", zh=f"{path.name} 是空文件。")
     suffix = FORMATS.get(path.suffix.lower())
-    if suffix in ("csv", None) and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b'{"type"', b'{ "type"', b'{\n"type"')):
+    if suffix in ("csv", None) and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(
+        (b'{"type"', b'{ "type"', b'{\n"type"')
+    ):
         return "geojson"
     if suffix is None:
         raise InputError(
@@ -60,7 +61,8 @@ def _sniff(path: Path) -> str:
         )
     if suffix in ("gpkg", "shapefile", "fgb", "parquet", "xlsx", "xls", "zip"):
         raise UnreadableFile(
-            f"{path.name} is not what its name says, or its beginning is damaged.", zh=f"{path.name} 的内容与扩展名不符，或文件开头已损坏。"
+            f"{path.name} is not what its name says, or its beginning is damaged.",
+            zh=f"{path.name} 的内容与扩展名不符，或文件开头已损坏。",
         )
     return suffix
 

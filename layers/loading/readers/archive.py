@@ -15,7 +15,22 @@ from layers.loading.readers.limits import ARCHIVE_MAX_BYTES, ARCHIVE_MAX_MEMBERS
 __all__ = ["check_archive", "unpacked"]
 
 #: Members that are files to load; and those that belong to a shapefile.
-_LOADABLE = (".shp", ".gpkg", ".geojson", ".json", ".geojsonl", ".ndjson", ".fgb", ".parquet", ".geoparquet", ".csv", ".tsv", ".txt", ".xlsx", ".xls")
+_LOADABLE = (
+    ".shp",
+    ".gpkg",
+    ".geojson",
+    ".json",
+    ".geojsonl",
+    ".ndjson",
+    ".fgb",
+    ".parquet",
+    ".geoparquet",
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".xlsx",
+    ".xls",
+)
 _SHAPEFILE_PARTS = (".dbf", ".shx", ".prj", ".cpg")
 #: Below this an archive may be as dense as it likes.
 _RATIO_FREE_BYTES = 100 * 1024 * 1024
@@ -39,12 +54,15 @@ def check_archive(archive: zipfile.ZipFile, name: str) -> None:
     """
     members = archive.infolist()
     if len(members) > ARCHIVE_MAX_MEMBERS:
-        raise LimitExceeded(f"{name} holds more than {ARCHIVE_MAX_MEMBERS} files.", zh=f"{name} 中的文件超过 {ARCHIVE_MAX_MEMBERS} 个。")
+        raise LimitExceeded(
+            f"{name} holds more than {ARCHIVE_MAX_MEMBERS} files.", zh=f"{name} 中的文件超过 {ARCHIVE_MAX_MEMBERS} 个。"
+        )
     total, packed = 0, 0
     for member in members:
         if _is_outside(member.filename):
             raise UnreadableFile(
-                f"{name} holds a file whose path leads out of the archive; it is not opened.", zh=f"{name} 中有文件的路径指向压缩包之外，拒绝打开。"
+                f"{name} holds a file whose path leads out of the archive; it is not opened.",
+                zh=f"{name} 中有文件的路径指向压缩包之外，拒绝打开。",
             )
         if stat.S_ISLNK(member.external_attr >> 16):
             raise UnreadableFile(f"{name} holds a link; it is not opened.", zh=f"{name} 中有链接，拒绝打开。")
@@ -53,17 +71,24 @@ def check_archive(archive: zipfile.ZipFile, name: str) -> None:
         total += member.file_size
         packed += member.compress_size
     if total > ARCHIVE_MAX_BYTES or (total > _RATIO_FREE_BYTES and total > ARCHIVE_MAX_RATIO * max(packed, 1)):
-        raise LimitExceeded(f"{name} would unpack to {total >> 20} MB; that is refused.", zh=f"{name} 解压后为 {total >> 20} MB，拒绝解压。")
+        raise LimitExceeded(
+            f"{name} would unpack to {total >> 20} MB; that is refused.",
+            zh=f"{name} 解压后为 {total >> 20} MB，拒绝解压。",
+        )
 
 
 def _chosen(archive: zipfile.ZipFile, name: str, asked: str | None) -> zipfile.ZipInfo:
     found = [
         member
         for member in archive.infolist()
-        if not member.is_dir() and member.filename.lower().endswith(_LOADABLE) and not member.filename.startswith("__MACOSX/")
+        if not member.is_dir()
+        and member.filename.lower().endswith(_LOADABLE)
+        and not member.filename.startswith("__MACOSX/")
     ]
     if asked is not None:
-        named = [m for m in found if asked in (m.filename, PurePosixPath(m.filename).name, PurePosixPath(m.filename).stem)]
+        named = [
+            m for m in found if asked in (m.filename, PurePosixPath(m.filename).name, PurePosixPath(m.filename).stem)
+        ]
         found = named or (found if len(found) == 1 else named)
     shapes = [member for member in found if member.filename.lower().endswith(".shp")]
     if len(shapes) == 1 and asked is None:
@@ -72,7 +97,10 @@ def _chosen(archive: zipfile.ZipFile, name: str, asked: str | None) -> zipfile.Z
         raise UnreadableFile(f"{name} holds no file that can be loaded.", zh=f"{name} 中没有可导入的文件。")
     if len(found) > 1:
         listed = ", ".join(member.filename for member in found[:20])
-        raise InputError(f"{name} holds several files: say which with --layer-in-file: {listed}.", zh=f"{name} 中有多个文件，请用 --layer-in-file 指定：{listed}。")
+        raise InputError(
+            f"{name} holds several files: say which with --layer-in-file: {listed}.",
+            zh=f"{name} 中有多个文件，请用 --layer-in-file 指定：{listed}。",
+        )
     return found[0]
 
 
@@ -95,10 +123,16 @@ def unpacked(path: Path, *, member: str | None) -> Iterator[Path]:
                 _unpack(archive, wanted, target)
                 for other in archive.infolist():
                     suffix = PurePosixPath(other.filename).suffix.lower()
-                    if target.suffix == ".shp" and suffix in _SHAPEFILE_PARTS and other.filename[: -len(suffix)].casefold() == stem:
+                    if (
+                        target.suffix == ".shp"
+                        and suffix in _SHAPEFILE_PARTS
+                        and other.filename[: -len(suffix)].casefold() == stem
+                    ):
                         _unpack(archive, other, Path(folder) / f"layer{suffix}")
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise UnreadableFile(f"{path.name} is a damaged or cut-off zip.", zh=f"{path.name} 压缩包已损坏或不完整。") from error
+            raise UnreadableFile(
+                f"{path.name} is a damaged or cut-off zip.", zh=f"{path.name} 压缩包已损坏或不完整。"
+            ) from error
         yield target
 
 

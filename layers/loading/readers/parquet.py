@@ -47,12 +47,14 @@ class ParquetSource:
             encoding = str(column["encoding"])
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableFile(
-                f"{self._path.name}: the description of its geometry cannot be read.", zh=f"{self._path.name}：几何元数据无法读取。"
+                f"{self._path.name}: the description of its geometry cannot be read.",
+                zh=f"{self._path.name}：几何元数据无法读取。",
             ) from error
         self.format = "GeoParquet"
         if encoding != "WKB":
             raise UnreadableFile(
-                f"{self._path.name}: geometry is encoded as {encoding}; write it as WKB.", zh=f"{self._path.name}：几何编码为 {encoding}，请改用 WKB。"
+                f"{self._path.name}: geometry is encoded as {encoding}; write it as WKB.",
+                zh=f"{self._path.name}：几何编码为 {encoding}，请改用 WKB。",
             )
         if "crs" not in column:
             self.crs = "EPSG:4326"
@@ -60,7 +62,9 @@ class ParquetSource:
             try:
                 self.crs = pyproj.CRS.from_json_dict(column["crs"]).to_wkt()
             except pyproj.exceptions.CRSError as error:
-                raise CRSMismatch(f"{self._path.name}: its reference system is not known.", zh=f"{self._path.name}：坐标系无法识别。") from error
+                raise CRSMismatch(
+                    f"{self._path.name}: its reference system is not known.", zh=f"{self._path.name}：坐标系无法识别。"
+                ) from error
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows, 65,536 at a time."""
@@ -73,4 +77,6 @@ class ParquetSource:
                     yield Chunk(np.arange(first, first + len(batch), dtype=np.int64), columns, wkb)
                     first += len(batch)
         except (pa.ArrowInvalid, OSError) as error:
-            raise UnreadableFile(f"{self._path.name} is damaged or cut off.", zh=f"{self._path.name} 已损坏或不完整。") from error
+            raise UnreadableFile(
+                f"{self._path.name} is damaged or cut off.", zh=f"{self._path.name} 已损坏或不完整。"
+            ) from error

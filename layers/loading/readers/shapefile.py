@@ -22,7 +22,11 @@ _SAMPLE = 4 * 1024 * 1024
 def _parts(path: Path) -> dict[str, Path]:
     """Files of the same name by suffix, in lower case."""
     stem = path.stem.casefold()
-    return {other.suffix.lower(): other for other in path.parent.iterdir() if other.is_file() and other.stem.casefold() == stem}
+    return {
+        other.suffix.lower(): other
+        for other in path.parent.iterdir()
+        if other.is_file() and other.stem.casefold() == stem
+    }
 
 
 def _check_length(path: Path) -> None:
@@ -30,7 +34,9 @@ def _check_length(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(100)
     if len(head) < 100 or int.from_bytes(head[24:28], "big") * 2 > path.stat().st_size:
-        raise UnreadableFile(f"{path.name} is cut off: it is shorter than it says.", zh=f"{path.name} 不完整：文件比其头部记录的短。")
+        raise UnreadableFile(
+            f"{path.name} is cut off: it is shorter than it says.", zh=f"{path.name} 不完整：文件比其头部记录的短。"
+        )
 
 
 def _dbf_shape(path: Path) -> tuple[int, int, int]:
@@ -39,7 +45,11 @@ def _dbf_shape(path: Path) -> tuple[int, int, int]:
         head = file.read(32)
     if len(head) < 32:
         raise UnreadableFile(f"{path.name} is cut off.", zh=f"{path.name} 不完整。")
-    return int.from_bytes(head[4:8], "little"), int.from_bytes(head[8:10], "little"), int.from_bytes(head[10:12], "little")
+    return (
+        int.from_bytes(head[4:8], "little"),
+        int.from_bytes(head[8:10], "little"),
+        int.from_bytes(head[10:12], "little"),
+    )
 
 
 def dbf_encoding(path: Path) -> str | None:
@@ -72,7 +82,10 @@ def open_shapefile(path: Path, *, options: LoadOptions) -> Iterator[VectorSource
     if ".dbf" in parts:
         count, header, width = _dbf_shape(parts[".dbf"])
         if header + count * width > parts[".dbf"].stat().st_size + 1:
-            raise UnreadableFile(f"{parts['.dbf'].name} is cut off: it is shorter than it says.", zh=f"{parts['.dbf'].name} 不完整：文件比其头部记录的短。")
+            raise UnreadableFile(
+                f"{parts['.dbf'].name} is cut off: it is shorter than it says.",
+                zh=f"{parts['.dbf'].name} 不完整：文件比其头部记录的短。",
+            )
         if encoding is None:
             encoding = _encoding(parts, notes)
     else:
@@ -97,7 +110,12 @@ def _encoding(parts: dict[str, Path], notes: list[tuple[str, str]]) -> str | Non
         named = known_encoding(words, strict=False)
         if named is not None and (told is None or _decodes(parts[".dbf"], named)):
             return named
-        notes.append((f".cpg 写的编码 {words!r} 不符，按 {told} 读取", f"the .cpg says {words!r}, which does not fit; read as {told}"))
+        notes.append(
+            (
+                f".cpg 写的编码 {words!r} 不符，按 {told} 读取",
+                f"the .cpg says {words!r}, which does not fit; read as {told}",
+            )
+        )
     elif told is not None:
         notes.append((f"没有 .cpg，属性按 {told} 读取", f"there is no .cpg; attributes read as {told}"))
     return told
@@ -152,7 +170,8 @@ def _restore_index(path: Path) -> None:
         pyogrio.read_info(str(path))
     except pyogrio.errors.DataSourceError as error:
         raise UnreadableFile(
-            "The .shx of the shapefile is missing and cannot be rebuilt from the .shp.", zh="缺少 .shx，且无法由 .shp 重建。"
+            "The .shx of the shapefile is missing and cannot be rebuilt from the .shp.",
+            zh="缺少 .shx，且无法由 .shp 重建。",
         ) from error
     finally:
         pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": before})

@@ -61,15 +61,21 @@ class SheetSource:
         try:
             return python_calamine.CalamineWorkbook.from_path(str(self._path))
         except python_calamine.PasswordError as error:
-            raise UnreadableFile(f"{self._path.name} is protected by a password.", zh=f"{self._path.name} 有密码保护。") from error
+            raise UnreadableFile(
+                f"{self._path.name} is protected by a password.", zh=f"{self._path.name} 有密码保护。"
+            ) from error
         except (python_calamine.CalamineError, OSError) as error:
-            raise UnreadableFile(f"{self._path.name} is damaged or cut off.", zh=f"{self._path.name} 已损坏或不完整。") from error
+            raise UnreadableFile(
+                f"{self._path.name} is damaged or cut off.", zh=f"{self._path.name} 已损坏或不完整。"
+            ) from error
 
     def _top(self, name: str) -> tuple[python_calamine.CalamineSheet, list[list[str]]]:
         try:
             sheet = self._book.get_sheet_by_name(name)
         except python_calamine.CalamineError as error:
-            raise UnreadableFile(f"{self._path.name}: a sheet cannot be read.", zh=f"{self._path.name}：工作表无法读取。") from error
+            raise UnreadableFile(
+                f"{self._path.name}: a sheet cannot be read.", zh=f"{self._path.name}：工作表无法读取。"
+            ) from error
         rows = []
         for row in sheet.iter_rows():
             rows.append([str(cell) for cell in row])
@@ -77,20 +83,25 @@ class SheetSource:
                 break
         return sheet, rows
 
-    def _chosen(self, declaration: LayerDeclaration, asked: str | None) -> tuple[python_calamine.CalamineSheet, list[list[str]]]:
+    def _chosen(
+        self, declaration: LayerDeclaration, asked: str | None
+    ) -> tuple[python_calamine.CalamineSheet, list[list[str]]]:
         """The sheet asked for, or the one whose headers fit the layer best."""
         names = list(self._book.sheet_names)
         if asked is not None:
             if asked not in names:
                 raise InputError(
-                    f"{self._path.name} has no sheet {asked!r}; it has {', '.join(names)}.", zh=f"{self._path.name} 没有工作表 {asked!r}；现有：{'、'.join(names)}。"
+                    f"{self._path.name} has no sheet {asked!r}; it has {', '.join(names)}.",
+                    zh=f"{self._path.name} 没有工作表 {asked!r}；现有：{'、'.join(names)}。",
                 )
             return self._top(asked)
         tops = {name: self._top(name) for name in names}
         filled = {name: top for name, top in tops.items() if any(cell for row in top[1] for cell in row)}
         if len(filled) <= 1:
             return next(iter(filled.values()), None) or self._top(names[0])
-        scores = {name: max(score(declaration, header_names(row)) for row in rows) for name, (_sheet, rows) in filled.items()}
+        scores = {
+            name: max(score(declaration, header_names(row)) for row in rows) for name, (_sheet, rows) in filled.items()
+        }
         best = max(scores.values())
         fitting = [name for name, value in scores.items() if value == best]
         if len(fitting) > 1:
@@ -111,7 +122,9 @@ class SheetSource:
             number = index + 1
             if index <= self._header:
                 continue
-            if not any(cell != "" for cell in row) and not any((number, first_column + c) in suspects for c in range(len(self.headers))):
+            if not any(cell != "" for cell in row) and not any(
+                (number, first_column + c) in suspects for c in range(len(self.headers))
+            ):
                 continue
             gathered.append(row)
             numbers.append(number)
@@ -121,7 +134,9 @@ class SheetSource:
         if gathered:
             yield self._chunk(gathered, numbers, suspects, first_column)
 
-    def _chunk(self, rows: list[list[Any]], numbers: list[int], suspects: dict[tuple[int, int], str], first_column: int) -> Chunk:
+    def _chunk(
+        self, rows: list[list[Any]], numbers: list[int], suspects: dict[tuple[int, int], str], first_column: int
+    ) -> Chunk:
         columns: dict[str, pa.Array] = {}
         cells: dict[str, dict[str, Mask]] = {}
         wanted = {column for _row, column in suspects}
@@ -166,7 +181,8 @@ def _check_size(path: Path) -> None:
         raise UnreadableFile(f"{path.name} is damaged or cut off.", zh=f"{path.name} 已损坏或不完整。") from error
     if largest > SHEET_MAX_BYTES:
         raise LimitExceeded(
-            f"{path.name} has a part of {largest >> 20} MB; save it as CSV.", zh=f"{path.name} 中有 {largest >> 20} MB 的部件；请另存为 CSV。"
+            f"{path.name} has a part of {largest >> 20} MB; save it as CSV.",
+            zh=f"{path.name} 中有 {largest >> 20} MB 的部件；请另存为 CSV。",
         )
 
 

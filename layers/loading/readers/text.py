@@ -19,8 +19,8 @@ from layers.loading.chunks import Chunk
 from layers.loading.converting import Mask, mask_of
 from layers.loading.headers import score
 from layers.loading.options import LoadOptions
-from layers.loading.reasons import REASONS, Fault
 from layers.loading.readers.limits import LINE_MAX_BYTES
+from layers.loading.reasons import REASONS, Fault
 
 __all__ = ["TextSource", "header_names", "header_row", "known_encoding", "tell_encoding"]
 
@@ -50,7 +50,10 @@ def known_encoding(name: str, *, strict: bool = True) -> str | None:
     except LookupError as error:
         if not strict:
             return None
-        raise InputError(f"Encoding {name!r} is not known; give utf-8 or gb18030.", zh=f"未知的编码 {name!r}；请用 utf-8 或 gb18030。") from error
+        raise InputError(
+            f"Encoding {name!r} is not known; give utf-8 or gb18030.",
+            zh=f"未知的编码 {name!r}；请用 utf-8 或 gb18030。",
+        ) from error
 
 
 def tell_encoding(data: bytes) -> str:
@@ -102,7 +105,7 @@ def _longest(block: bytes, since: int, path: Path) -> int:
     start = 0
     while True:
         # Jump to the last break within reach: only a gap wider than the limit needs a closer look.
-        at = block.rfind(b"\n", start, start + LINE_MAX_BYTES - since) if LINE_MAX_BYTES > since else -1
+        at = block.rfind(b"\n", start, start + LINE_MAX_BYTES - since) if since < LINE_MAX_BYTES else -1
         if at < 0:
             gap = since + len(block) - start
             if gap > LINE_MAX_BYTES:
@@ -153,7 +156,10 @@ def header_row(declaration: LayerDeclaration, rows: list[list[str]], asked: int 
     """Index of the row among the first ones that is the header: the one asked for (from 1), or the one with most known headers."""
     if asked is not None:
         if not 1 <= asked <= len(rows):
-            raise InputError(f"--header-row {asked}: the table has no such row near its top.", zh=f"--header-row {asked}：表格开头没有这一行。")
+            raise InputError(
+                f"--header-row {asked}: the table has no such row near its top.",
+                zh=f"--header-row {asked}：表格开头没有这一行。",
+            )
         return asked - 1
     scores = [score(declaration, header_names(row)) for row in rows]
     best = max(scores, default=0)
@@ -235,11 +241,18 @@ class TextSource:
             try:
                 reader = pacsv.open_csv(
                     pa.PythonFile(stream, mode="r"),
-                    read_options=pacsv.ReadOptions(block_size=2 * LINE_MAX_BYTES, use_threads=False, column_names=self.headers),
-                    parse_options=pacsv.ParseOptions(
-                        delimiter=self._delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=invalid
+                    read_options=pacsv.ReadOptions(
+                        block_size=2 * LINE_MAX_BYTES, use_threads=False, column_names=self.headers
                     ),
-                    convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(self.headers, pa.string()), strings_can_be_null=False),
+                    parse_options=pacsv.ParseOptions(
+                        delimiter=self._delimiter,
+                        newlines_in_values=True,
+                        ignore_empty_lines=False,
+                        invalid_row_handler=invalid,
+                    ),
+                    convert_options=pacsv.ConvertOptions(
+                        column_types=dict.fromkeys(self.headers, pa.string()), strings_can_be_null=False
+                    ),
                 )
             except pa.ArrowInvalid as error:
                 if "Empty CSV" in str(error):
@@ -261,7 +274,9 @@ class TextSource:
                 yield self._chunk(batch, numbers, bad[taken:])
                 taken = len(bad)
             if len(bad) > taken:
-                empty = pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in self.headers], names=self.headers)
+                empty = pa.RecordBatch.from_arrays(
+                    [pa.array([], pa.string()) for _ in self.headers], names=self.headers
+                )
                 yield self._chunk(empty, np.zeros(0, dtype=np.int64), bad[taken:])
 
     def _too_long(self) -> LimitExceeded:
@@ -273,9 +288,13 @@ class TextSource:
     def _broken(self, error: pa.ArrowInvalid) -> InputError:
         if "straddl" in str(error):
             return self._too_long()
-        return UnreadableFile(f"{self._path.name} is not a table that can be read.", zh=f"{self._path.name} 不是可读取的表格。")
+        return UnreadableFile(
+            f"{self._path.name} is not a table that can be read.", zh=f"{self._path.name} 不是可读取的表格。"
+        )
 
-    def _chunk(self, batch: pa.RecordBatch, numbers: np.ndarray[tuple[int], np.dtype[np.int64]], bad: list[tuple[int, int]]) -> Chunk:
+    def _chunk(
+        self, batch: pa.RecordBatch, numbers: np.ndarray[tuple[int], np.dtype[np.int64]], bad: list[tuple[int, int]]
+    ) -> Chunk:
         columns = dict(zip(self.headers, batch.columns, strict=True))
         blank = np.ones(len(batch), dtype=bool)
         cells: dict[str, dict[str, Mask]] = {}
@@ -302,7 +321,9 @@ class TextSource:
         return Chunk(rows, columns, cells=cells, lost=faults)
 
 
-def _numbered(first: int, count: int, skipped: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _numbered(
+    first: int, count: int, skipped: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """The next ``count`` numbers from ``first`` on that are not among ``skipped`` (ascending)."""
     ahead = skipped[skipped >= first]
     numbers = np.arange(first, first + count, dtype=np.int64)

@@ -18,21 +18,30 @@ from layers.loading.readers.limits import LINE_MAX_BYTES, ROWS_PER_CHUNK
 
 __all__ = ["VectorSource"]
 
-_NAMES = {"gpkg": "GeoPackage", "geojson": "GeoJSON", "geojsonl": "GeoJSONSeq", "fgb": "FlatGeobuf", "shapefile": "Shapefile"}
+_NAMES = {
+    "gpkg": "GeoPackage",
+    "geojson": "GeoJSON",
+    "geojsonl": "GeoJSONSeq",
+    "fgb": "FlatGeobuf",
+    "shapefile": "Shapefile",
+}
 #: Three-dimensional systems, as the two-dimensional ones that they extend.
 _FLAT = {"EPSG:4979": "EPSG:4326", "EPSG:4480": "EPSG:4490"}
 
 
 def _broken(path: Path, error: BaseException) -> UnreadableFile:
     return UnreadableFile(
-        f"{path.name} is damaged or cut off: it cannot be read to its end.", zh=f"{path.name} 已损坏或不完整，无法读完。"
+        f"{path.name} is damaged or cut off: it cannot be read to its end.",
+        zh=f"{path.name} 已损坏或不完整，无法读完。",
     ).with_traceback(error.__traceback__)
 
 
 class VectorSource:
     """A layer of a vector file; features count from 1."""
 
-    def __init__(self, path: Path, *, kind: str, layer: str | None, encoding: str | None = None, count: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, kind: str, layer: str | None, encoding: str | None = None, count: int | None = None
+    ) -> None:
         self._path = path
         if kind == "geojson" and _is_line_delimited(path):
             kind = "geojsonl"
@@ -48,7 +57,11 @@ class VectorSource:
         if kind == "geojsonl":
             _check_lines(path)
         self._layer = self._chosen(layer)
-        info = self._quietly(lambda: pyogrio.read_info(self._name, layer=self._layer, force_feature_count=kind == "gpkg", **self._options))
+        info = self._quietly(
+            lambda: pyogrio.read_info(
+                self._name, layer=self._layer, force_feature_count=kind == "gpkg", **self._options
+            )
+        )
         self.headers = [str(name) for name in info["fields"]]
         self.has_geometry = info["geometry_type"] is not None
         crs = info["crs"]
@@ -89,7 +102,9 @@ class VectorSource:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
-                with open_arrow(self._name, layer=self._layer, batch_size=ROWS_PER_CHUNK, use_pyarrow=True, **self._options) as (meta, reader):
+                with open_arrow(
+                    self._name, layer=self._layer, batch_size=ROWS_PER_CHUNK, use_pyarrow=True, **self._options
+                ) as (meta, reader):
                     geometry = meta.get("geometry_name") or "wkb_geometry"
                     for batch in reader:
                         if len(batch):
@@ -148,7 +163,10 @@ def _check_lines(path: Path) -> None:
             else:
                 since = len(block) - at - 1
             if since > longest:
-                raise LimitExceeded(f"{path.name} has a line of more than {longest >> 20} MB.", zh=f"{path.name} 有一行超过 {longest >> 20} MB。")
+                raise LimitExceeded(
+                    f"{path.name} has a line of more than {longest >> 20} MB.",
+                    zh=f"{path.name} 有一行超过 {longest >> 20} MB。",
+                )
 
 
 def _all_lines_read(path: Path, read: int) -> None:
@@ -170,7 +188,10 @@ def _all_lines_read(path: Path, read: int) -> None:
                     f"Line {number} of {path.name} is not a GeoJSON feature: the file is damaged or cut off.",
                     zh=f"{path.name} 第 {number} 行不是 GeoJSON 要素：文件已损坏或不完整。",
                 )
-    raise UnreadableFile(f"{path.name}: of {lines} lines only {read} can be read.", zh=f"{path.name}：共 {lines} 行，只能读出 {read} 行。")
+    raise UnreadableFile(
+        f"{path.name}: of {lines} lines only {read} can be read.",
+        zh=f"{path.name}：共 {lines} 行，只能读出 {read} 行。",
+    )
 
 
 def _check_sqlite(path: Path) -> None:
@@ -182,4 +203,6 @@ def _check_sqlite(path: Path) -> None:
     pages = int.from_bytes(head[28:32], "big")
     # The size in the header counts only where it was written together with the change counter.
     if len(head) < 100 or (head[24:28] == head[92:96] and path.stat().st_size < page * pages):
-        raise UnreadableFile(f"{path.name} is cut off: it is shorter than it says.", zh=f"{path.name} 不完整：文件比其头部记录的短。")
+        raise UnreadableFile(
+            f"{path.name} is cut off: it is shorter than it says.", zh=f"{path.name} 不完整：文件比其头部记录的短。"
+        )

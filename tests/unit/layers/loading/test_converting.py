@@ -36,23 +36,29 @@ def marked(column: Converted) -> dict[str, list[int]]:
     [
         ("int", ["1", " 2 ", "３", "1,234", "+5", "6.0", "", None, "-", "无"], [1, 2, 3, 1234, 5, 6, None, None, None, None], {}),
         ("int", ["1.5", "abc", "99999999999999999999", "7"], [None, None, None, 7], {"not_an_integer": [0], "not_a_number": [1], "too_large": [2]}),
-        ("num", ["1.5", "１．５", "1,234.5", "1e3", "-.5", "NaN", "inf", "-Infinity", "12m"], [1.5, 1.5, 1234.5, 1000.0, -0.5, None, None, None, None],
+        ("num", ["1.5", "１．５", "1,234.5", "1e3", "-.5", "NaN", "inf", "-Infinity", "12m"],
+        [1.5, 1.5, 1234.5, 1000.0, -0.5, None, None, None, None],
          {"not_finite": [6, 7], "not_a_number": [8]}),
-        ("bool", ["是", "否", "TRUE", "no", "1", "0", "√", "×", "有", "maybe", ""], [True, False, True, False, True, False, True, False, True, None, None],
+        ("bool", ["是", "否", "TRUE", "no", "1", "0", "√", "×", "有", "maybe", ""],
+        [True, False, True, False, True, False, True, False, True, None, None],
          {"not_a_bool": [9]}),
         ("date", ["2024年3月1日", "9999-12-31", "", "x"], [dt.date(2024, 3, 1), None, None, None], {"date_out_of_range": [1], "not_a_date": [3]}),
         ("text", ["　沿江大道　", "NULL", "", "#N/A", "无"], ["沿江大道", None, None, None, "无"], {}),
         ("text[]", ["a；b, c", "", "x"], [["a", "b", "c"], None, ["x"]], {}),
     ],
 )  # fmt: skip
-def test_text_to_type(kind: str, values: list[str | None], expected: list[object], faults: dict[str, list[int]]) -> None:
+def test_text_to_type(
+    kind: str, values: list[str | None], expected: list[object], faults: dict[str, list[int]]
+) -> None:
     out = convert(field(kind), pa.array(values, pa.string()))
     assert out.values.to_pylist() == expected
     assert marked(out) == faults
 
 
 def test_enum_by_value_title_and_alias_in_both_languages() -> None:
-    out = convert(ENUM, pa.array(["1", "1.0"[:1], "球机", "ptz DOME", "云台球机", "２", "Ｄｏｍｅ", "枪机", "未知", None]))
+    out = convert(
+        ENUM, pa.array(["1", "1.0"[:1], "球机", "ptz DOME", "云台球机", "２", "Ｄｏｍｅ", "枪机", "未知", None])
+    )
     assert out.values.to_pylist() == [1, 1, 1, 1, 1, 2, 2, None, None, None]
     assert marked(out) == {"not_in_domain": [7]}
 
@@ -64,7 +70,10 @@ def test_enum_from_numbers_of_a_workbook() -> None:
 
 
 def test_a_term_called_unknown_is_a_term() -> None:
-    declared = field("enum", domain=[{"value": "on", "zh": "在线", "en": "Online"}, {"value": "unknown", "zh": "未知", "en": "Unknown"}])
+    declared = field(
+        "enum",
+        domain=[{"value": "on", "zh": "在线", "en": "Online"}, {"value": "unknown", "zh": "未知", "en": "Unknown"}],
+    )
     assert convert(declared, pa.array(["未知", "在线", "-"])).values.to_pylist() == ["unknown", "on", None]
 
 
@@ -134,7 +143,14 @@ def test_rules_of_value() -> None:
 
 
 def test_admin_codes_are_padded() -> None:
-    declared = FieldDeclaration(name="admin_code", type="text", title_zh="区划", title_en="Code", length=12, pattern=r"^([0-9]{6}|[0-9]{9}|[0-9]{12})$")
+    declared = FieldDeclaration(
+        name="admin_code",
+        type="text",
+        title_zh="区划",
+        title_en="Code",
+        length=12,
+        pattern=r"^([0-9]{6}|[0-9]{9}|[0-9]{12})$",
+    )
     out = convert(declared, pa.array(["420502", "420502001", "420502001001", "42050", None]))
     check(declared, out)
     assert out.values.to_pylist() == ["420502000000", "420502001000", "420502001001", None, None]
@@ -145,7 +161,11 @@ def test_admin_codes_are_padded() -> None:
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**53) + 1, 2**53 - 1)), min_size=1))
 def test_integers_survive_every_form(values: list[int | None]) -> None:
     as_words = pa.array([None if v is None else str(v) for v in values], pa.string())
-    for array in (pa.array(values, pa.int64()), as_words, pa.array([None if v is None else float(v) for v in values], pa.float64())):
+    for array in (
+        pa.array(values, pa.int64()),
+        as_words,
+        pa.array([None if v is None else float(v) for v in values], pa.float64()),
+    ):
         out = convert(field("int"), array)
         assert out.values.to_pylist() == values
         assert not out.faults
@@ -159,7 +179,10 @@ def test_numbers_survive_as_text(values: list[float]) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.text(), min_size=1), st.sampled_from(["int", "num", "bool", "date", "datetime", "uuid", "text", "text[]"]))
+@given(
+    st.lists(st.text(), min_size=1),
+    st.sampled_from(["int", "num", "bool", "date", "datetime", "uuid", "text", "text[]"]),
+)
 def test_no_text_breaks_a_conversion(values: list[str], kind: str) -> None:
     out = convert(field(kind), pa.array(values))
     assert len(out.values) == len(values)

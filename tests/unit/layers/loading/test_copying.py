@@ -40,12 +40,16 @@ def slow(value: Any, kind: str) -> bytes:
         "bool": lambda v: bytes([v]),
         "text": lambda v: v.encode(),
         "date": lambda v: struct.pack(">i", (v - dt.date(2000, 1, 1)).days),
-        "timestamptz": lambda v: struct.pack(">q", (v - dt.datetime(2000, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)),
+        "timestamptz": lambda v: struct.pack(
+            ">q", (v - dt.datetime(2000, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+        ),
         "uuid": bytes,
         "geometry": bytes,
-        "_text": lambda v: struct.pack(">iii", int(bool(v)), int(None in v), 25)
-        + (struct.pack(">ii", len(v), 1) if v else b"")
-        + b"".join(slow(part, "text") for part in v),
+        "_text": lambda v: (
+            struct.pack(">iii", int(bool(v)), int(None in v), 25)
+            + (struct.pack(">ii", len(v), 1) if v else b"")
+            + b"".join(slow(part, "text") for part in v)
+        ),
     }[kind](value)
     return struct.pack(">i", len(data)) + data
 
@@ -55,10 +59,15 @@ def slow(value: Any, kind: str) -> bytes:
 def test_rows_equal_a_slow_writer(data: st.DataObject) -> None:
     kinds = data.draw(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5))
     count = data.draw(st.integers(1, 6))
-    columns = [data.draw(st.lists(st.one_of(st.none(), KINDS[kind][1]), min_size=count, max_size=count)) for kind in kinds]
-    encoded = encode_rows([(pa.array(values, KINDS[kind][0]), kind) for values, kind in zip(columns, kinds, strict=True)])
+    columns = [
+        data.draw(st.lists(st.one_of(st.none(), KINDS[kind][1]), min_size=count, max_size=count)) for kind in kinds
+    ]
+    encoded = encode_rows(
+        [(pa.array(values, KINDS[kind][0]), kind) for values, kind in zip(columns, kinds, strict=True)]
+    )
     expected = b"".join(
-        struct.pack(">h", len(kinds)) + b"".join(slow(values[row], kind) for values, kind in zip(columns, kinds, strict=True))
+        struct.pack(">h", len(kinds))
+        + b"".join(slow(values[row], kind) for values, kind in zip(columns, kinds, strict=True))
         for row in range(count)
     )
     assert bytes(encoded) == expected
@@ -66,7 +75,9 @@ def test_rows_equal_a_slow_writer(data: st.DataObject) -> None:
 
 def test_slices_are_encoded_from_where_they_begin() -> None:
     whole = [(pa.array(["a", "bb", "ccc"]), "text"), (pa.array([1, 2, 3]), "int8"), (as_uuids_of(3), "uuid")]
-    parts = b"".join(bytes(encode_rows([(array[start : start + 1], kind) for array, kind in whole])) for start in range(3))
+    parts = b"".join(
+        bytes(encode_rows([(array[start : start + 1], kind) for array, kind in whole])) for start in range(3)
+    )
     assert parts == bytes(encode_rows(whole))
 
 
@@ -90,6 +101,12 @@ def test_new_ids_are_version_7_unique_and_ascending() -> None:
 
 def test_uuid_bytes_of_what_people_give() -> None:
     value = uuid.uuid4()
-    assert uuid_bytes(value) == uuid_bytes(str(value)) == uuid_bytes(value.bytes) == uuid_bytes(value.hex.upper()) == value.bytes
+    assert (
+        uuid_bytes(value)
+        == uuid_bytes(str(value))
+        == uuid_bytes(value.bytes)
+        == uuid_bytes(value.hex.upper())
+        == value.bytes
+    )
     assert uuid_bytes("17") is None
     assert as_uuids(np.zeros((2, 16), dtype=np.uint8)).to_pylist() == [bytes(16)] * 2

@@ -12,18 +12,37 @@ from layers.loading.personal import is_personal_header, personal_values
 CAMERA = built_in()["camera_site"]
 
 
-def match(*headers: str, declaration: LayerDeclaration = CAMERA, positions: bool = True, **more: object) -> dict[str, str]:
+def match(
+    *headers: str, declaration: LayerDeclaration = CAMERA, positions: bool = True, **more: object
+) -> dict[str, str]:
     found = match_headers(declaration, list(headers), positions=positions, **more)  # type: ignore[arg-type]
     return {header: field.name for header, field in found.columns.items()}
 
 
-@pytest.mark.parametrize("header", ["device_code", "设备编码", "Device code", "DEVICE CODE", "国标编码", "ｄｅｖｉｃｅ＿ｃｏｄｅ", " 设备 编码 ", "device-code", "设备编码*"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "device_code",
+        "设备编码",
+        "Device code",
+        "DEVICE CODE",
+        "国标编码",
+        "ｄｅｖｉｃｅ＿ｃｏｄｅ",
+        " 设备 编码 ",
+        "device-code",
+        "设备编码*",
+    ],
+)
 def test_a_field_by_all_its_names(header: str) -> None:
     assert match(header) == {header: "device_code"}
 
 
 def test_units_in_brackets_do_not_matter() -> None:
-    assert match("安装高度（米）", "方位角(°)", "可视距离[m]") == {"安装高度（米）": "mount_height_m", "方位角(°)": "azimuth_deg", "可视距离[m]": "view_dist_m"}
+    assert match("安装高度（米）", "方位角(°)", "可视距离[m]") == {
+        "安装高度（米）": "mount_height_m",
+        "方位角(°)": "azimuth_deg",
+        "可视距离[m]": "view_dist_m",
+    }
 
 
 def test_every_field_of_every_layer_is_found_by_name_and_both_titles() -> None:
@@ -34,7 +53,10 @@ def test_every_field_of_every_layer_is_found_by_name_and_both_titles() -> None:
             for header in (field.name, field.title_zh, field.title_en):
                 if is_personal_header(header):
                     raise AssertionError(f"{declaration.name}.{field.name}: {header!r} looks personal")
-                assert match(header, declaration=declaration, positions=False) == {header: field.name}, (declaration.name, header)
+                assert match(header, declaration=declaration, positions=False) == {header: field.name}, (
+                    declaration.name,
+                    header,
+                )
 
 
 def test_two_columns_for_one_field_are_ambiguous() -> None:
@@ -110,16 +132,35 @@ def test_a_header_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        "联系人", "联系电话", "联系方式", "电话", "手机号", "责任人", "负责人", "负责人姓名", "用户名", "登录账号", "密码", "登录密码", "IP", "ip地址", "IP 地址", "设备IP",
-        "MAC", "MAC地址", "mac_address", "身份证号", "人脸", "人脸卡口", "人员卡口", "contact", "contact_phone", "contactPhone", "Phone", "person in charge",
-        "responsible_person", "login", "user_name", "UserName", "password", "PWD", "ip_address", "IPAddr", "ipv4", "id_card", "face_type", "email", "E-mail",
+        "联系人", "联系电话", "联系方式", "电话", "手机号", "责任人", "负责人", "负责人姓名", "用户名", "登录账号", "密码",
+        "登录密码", "IP", "ip地址", "IP 地址", "设备IP",
+        "MAC", "MAC地址", "mac_address", "身份证号", "人脸", "人脸卡口", "人员卡口", "contact", "contact_phone",
+        "contactPhone", "Phone", "person in charge",
+        "responsible_person", "login", "user_name", "UserName", "password", "PWD", "ip_address", "IPAddr", "ipv4", "id_card",
+        "face_type", "email", "E-mail",
     ],
 )  # fmt: skip
 def test_personal_headers(header: str) -> None:
     assert is_personal_header(header)
 
 
-@pytest.mark.parametrize("header", ["管理单位", "责任主体", "名称", "responsible_org", "zip", "tip", "description", "machine", "surface", "人口", "户数", "operator"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "管理单位",
+        "责任主体",
+        "名称",
+        "responsible_org",
+        "zip",
+        "tip",
+        "description",
+        "machine",
+        "surface",
+        "人口",
+        "户数",
+        "operator",
+    ],
+)
 def test_headers_of_things(header: str) -> None:
     assert not is_personal_header(header)
 
@@ -127,9 +168,11 @@ def test_headers_of_things(header: str) -> None:
 @pytest.mark.parametrize(
     ("text", "personal"),
     [
-        ("西陵分局 13800138000", True), ("电话：138-0013-8000", True), ("+86 13800138000", True), ("0717-6445566", True), ("420502199001011234", True),
+        ("西陵分局 13800138000", True), ("电话：138-0013-8000", True), ("+86 13800138000", True), ("0717-6445566", True),
+        ("420502199001011234", True),
         ("42050219900101123X", True), ("10.20.30.40", True), ("设备 192.168.1.64 端口", True), ("00:1A:2B:3C:4D:5E", True), ("a.b@example.com", True),
-        ("１３８００１３８０００", True), ("宜昌市公安局西陵分局", False), ("42050200001310000001", False), ("沿江大道 128 号", False), ("2024-03-01", False),
+        ("１３８００１３８０００", True), ("宜昌市公安局西陵分局", False), ("42050200001310000001", False),
+        ("沿江大道 128 号", False), ("2024-03-01", False),
         ("1.2.3", False), ("GB/T 28181-2016", False), ("138001380001", False), ("K12+345", False), (None, False),
     ],
 )  # fmt: skip

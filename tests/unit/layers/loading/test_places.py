@@ -64,7 +64,18 @@ def test_each_fault_of_a_point_has_its_reason() -> None:
     lon, lat = INSIDE
     east, north = pyproj.Transformer.from_crs(4490, 4546, always_xy=True).transform(lon, lat)
     placed = place(
-        points((lon, lat), (lat, lon), (np.nan, np.nan), (np.nan, lat), (np.inf, lat), (0, 0), (116.4, 39.9), (east, north), (lon, 200.0)), frame()
+        points(
+            (lon, lat),
+            (lat, lon),
+            (np.nan, np.nan),
+            (np.nan, lat),
+            (np.inf, lat),
+            (0, 0),
+            (116.4, 39.9),
+            (east, north),
+            (lon, 200.0),
+        ),
+        frame(),
     )
     assert codes(placed) == [
         None, "swapped", "no_geometry", "not_finite_position", "not_finite_position", "outside", "outside", "projected", "projected",
@@ -87,7 +98,9 @@ def test_swap_on_request_for_points_and_shapes() -> None:
 
 def test_outside_on_request() -> None:
     assert codes(place(points((7.42, 43.73), (30.7, 111.2)), frame(allow_outside=True))) == [None, "swapped"]
-    placed = place(points((30.7, 80.0)), Frame(SourceCRS("4490"), 4490, "Point", (79.0, 30.0, 81.0, 31.0), allow_outside=True))
+    placed = place(
+        points((30.7, 80.0)), Frame(SourceCRS("4490"), 4490, "Point", (79.0, 30.0, 81.0, 31.0), allow_outside=True)
+    )
     assert codes(placed) == [None]
     assert placed.suspect_swapped == 1
 
@@ -122,7 +135,15 @@ def test_types_are_promoted_and_unwrapped() -> None:
 
 
 def test_mixed_types_go_to_quarantine_by_row() -> None:
-    placed = place(shapes("POINT (111 30.5)", "LINESTRING (111 30.5, 111.1 30.6)", square(), f"GEOMETRYCOLLECTION (POINT (111 30.5), {square()})"), frame("MultiPolygon"))
+    placed = place(
+        shapes(
+            "POINT (111 30.5)",
+            "LINESTRING (111 30.5, 111.1 30.6)",
+            square(),
+            f"GEOMETRYCOLLECTION (POINT (111 30.5), {square()})",
+        ),
+        frame("MultiPolygon"),
+    )
     assert codes(placed) == ["wrong_geometry_type", "wrong_geometry_type", None, "wrong_geometry_type"]
     assert placed.detail[1] == "LineString"
     split = place(shapes("MULTILINESTRING ((111 30.5, 111.1 30.5), (111.3 30.5, 111.4 30.6))"), frame("LineString"))
@@ -141,7 +162,10 @@ def test_bow_ties_are_repaired_and_marked() -> None:
 
 
 def test_what_cannot_be_repaired_says_why() -> None:
-    placed = place(shapes("POLYGON ((111 30.5, 111.1 30.5, 111.2 30.5, 111 30.5))", "LINESTRING (111 30.5, 111 30.5)"), frame("MultiPolygon"))
+    placed = place(
+        shapes("POLYGON ((111 30.5, 111.1 30.5, 111.2 30.5, 111 30.5))", "LINESTRING (111 30.5, 111 30.5)"),
+        frame("MultiPolygon"),
+    )
     assert codes(placed)[0] == "invalid_geometry"
     assert placed.detail[0]
     assert codes(place(shapes("LINESTRING (111 30.5, 111 30.5)"), frame("LineString"))) == ["invalid_geometry"]
@@ -165,7 +189,11 @@ def test_heights_are_dropped_and_counted() -> None:
 
 
 def test_measures_are_kept_or_computed() -> None:
-    lines = shapes("LINESTRING M (111 30.5 0, 111.01 30.5 1000)", "LINESTRING ZM (111 30.5 9 5, 111.01 30.5 9 7)", "LINESTRING (111 30.5, 111.01 30.5)")
+    lines = shapes(
+        "LINESTRING M (111 30.5 0, 111.01 30.5 1000)",
+        "LINESTRING ZM (111 30.5 9 5, 111.01 30.5 9 7)",
+        "LINESTRING (111 30.5, 111.01 30.5)",
+    )
     placed = place(lines, frame("LineStringM"))
     assert codes(placed) == [None] * 3
     assert placed.measured == 1
@@ -188,7 +216,15 @@ def test_wkb_of_points_is_read_from_the_bytes() -> None:
             assert isinstance(found, Points)
             assert found.dropped_z == size
             assert np.array_equal(np.column_stack([found.x, found.y]), shapely.get_coordinates(some))
-    mixed = pa.array([*shapely.to_wkb(geometries, byte_order=1), shapely.from_wkt(square()).wkb, None, b"\x01\x02broken", shapely.to_wkb(geometries[0], byte_order=0)])
+    mixed = pa.array(
+        [
+            *shapely.to_wkb(geometries, byte_order=1),
+            shapely.from_wkt(square()).wkb,
+            None,
+            b"\x01\x02broken",
+            shapely.to_wkb(geometries[0], byte_order=0),
+        ]
+    )
     found = read_wkb(mixed)
     assert isinstance(found, Shapes)
     assert found.bad["bad_geometry"].nonzero()[0].tolist() == [52]
@@ -197,7 +233,10 @@ def test_wkb_of_points_is_read_from_the_bytes() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.floats(width=64), st.floats(width=64)), min_size=1, max_size=20), st.sampled_from(["4490", "gcj02", "bd09", "4546", "3857"]))
+@given(
+    st.lists(st.tuples(st.floats(width=64), st.floats(width=64)), min_size=1, max_size=20),
+    st.sampled_from(["4490", "gcj02", "bd09", "4546", "3857"]),
+)
 def test_every_point_is_stored_inside_or_has_one_reason(pairs: list[tuple[float, float]], source: str) -> None:
     placed = place(points(*pairs), frame(source=source))
     for code, geometry in zip(codes(placed), stored(placed), strict=True):

@@ -2,7 +2,6 @@
 
 import csv
 import datetime as dt
-
 import json
 import os
 import stat
@@ -22,8 +21,7 @@ from gis.errors import BaigeError, InputError, LimitExceeded, UnreadableFile
 from layers.catalogue import built_in
 from layers.loading.options import LoadOptions
 from layers.loading.places import Points, read_wkb
-from layers.loading.readers import open_source
-from layers.loading.readers import archive, limits, sheet
+from layers.loading.readers import archive, limits, open_source, sheet
 
 CAMERA = built_in()["camera_site"]
 COUNT = 300
@@ -31,14 +29,24 @@ COUNT = 300
 
 def frame() -> gpd.GeoDataFrame:
     xy = np.column_stack([np.linspace(111.0, 111.5, COUNT), np.linspace(30.4, 30.9, COUNT)])
-    columns = {"名称": [f"点位{i}" for i in range(COUNT)], "设备编码": [f"{i:020d}" for i in range(COUNT)], "方位角": np.arange(COUNT) % 360 * 1.0}
+    columns = {
+        "名称": [f"点位{i}" for i in range(COUNT)],
+        "设备编码": [f"{i:020d}" for i in range(COUNT)],
+        "方位角": np.arange(COUNT) % 360 * 1.0,
+    }
     return gpd.GeoDataFrame(columns, geometry=shapely.points(xy), crs=4490)
 
 
 def read(path: Path, **options: Any) -> dict[str, Any]:
     """All of a file: columns, rows, positions, faults, and what the source says of itself."""
     with open_source(path, options=LoadOptions(**options), declaration=CAMERA) as source:
-        out: dict[str, Any] = {"columns": {h: [] for h in source.headers}, "rows": [], "xy": [], "lost": [], "cells": {}}
+        out: dict[str, Any] = {
+            "columns": {h: [] for h in source.headers},
+            "rows": [],
+            "xy": [],
+            "lost": [],
+            "cells": {},
+        }
         for chunk in source.chunks():
             out["rows"] += chunk.rows.tolist()
             out["lost"] += chunk.lost
@@ -53,7 +61,13 @@ def read(path: Path, **options: Any) -> dict[str, Any]:
                     out["xy"] += np.column_stack([places.x, places.y]).tolist()
                 else:
                     out["xy"] += [shapely.get_coordinates(s).tolist() for s in places.shapes]
-        out |= {"crs": source.crs, "format": source.format, "notes": source.notes, "count": source.count, "headers": source.headers}
+        out |= {
+            "crs": source.crs,
+            "format": source.format,
+            "notes": source.notes,
+            "count": source.count,
+            "headers": source.headers,
+        }
         return out
 
 
@@ -77,7 +91,11 @@ def book(path: Path, rows: list[list[Any]], **sheets: list[list[Any]]) -> Path:
     return path
 
 
-TABLE = [["设备编码", "名称", "经度", "纬度"], ["42050200001310000001", "滨江路口", "111.286", "30.692"], ["42050200001310000002", "一马路", "111.290", "30.690"]]
+TABLE = [
+    ["设备编码", "名称", "经度", "纬度"],
+    ["42050200001310000001", "滨江路口", "111.286", "30.692"],
+    ["42050200001310000002", "一马路", "111.290", "30.690"],
+]
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".geojson", ".geojsonl", ".fgb", ".parquet"])
@@ -123,7 +141,10 @@ def test_row_numbers_are_those_of_the_file(tmp_path: Path) -> None:
     found = read(path)
     assert found["headers"] == ["设备编码", "名称", "备注"]
     assert (found["rows"], found["columns"]["名称"]) == ([3, 7], ["甲", "丁"])
-    assert [(fault.row, fault.reason.code, fault.detail) for fault in found["lost"]] == [(5, "wrong_columns", "2"), (6, "wrong_columns", "5")]
+    assert [(fault.row, fault.reason.code, fault.detail) for fault in found["lost"]] == [
+        (5, "wrong_columns", "2"),
+        (6, "wrong_columns", "5"),
+    ]
     assert found["notes"]
 
 
@@ -253,7 +274,9 @@ def foreign_shapefile(folder: Path, encoding: str) -> Path:
     return folder / "a.shp"
 
 
-@pytest.mark.parametrize(("encoding", "headers"), [("gbk", ["摄像机名称", "设备编码", "方位角"]), ("utf-8", ["摄像机", "设备编", "方位角"])])
+@pytest.mark.parametrize(
+    ("encoding", "headers"), [("gbk", ["摄像机名称", "设备编码", "方位角"]), ("utf-8", ["摄像机", "设备编", "方位角"])]
+)
 def test_shapefile_encoding_without_cpg(tmp_path: Path, encoding: str, headers: list[str]) -> None:
     found = read(foreign_shapefile(tmp_path / "s", encoding))
     assert found["headers"][:2] == headers[:2]
@@ -290,7 +313,9 @@ def test_shapefile_in_a_zip_with_chinese_names(tmp_path: Path) -> None:
     assert len(read(made)["rows"]) == COUNT
 
 
-@pytest.mark.parametrize("name", ["../evil.csv", "a/../../evil.csv", "/etc/evil.csv", "..\\evil.csv", "C:\\evil.csv", "C:/evil.csv"])
+@pytest.mark.parametrize(
+    "name", ["../evil.csv", "a/../../evil.csv", "/etc/evil.csv", "..\\evil.csv", "C:\\evil.csv", "C:/evil.csv"]
+)
 def test_a_path_out_of_the_zip_is_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "in" / "side"
     folder.mkdir(parents=True)
@@ -366,7 +391,8 @@ def test_several_layers_in_a_geopackage(tmp_path: Path) -> None:
 
 def test_workbook_types_titles_and_row_numbers(tmp_path: Path) -> None:
     rows = [["摄像机点位一览表"], [], ["设备编码", "名称", "经度", "纬度", "备案日期", "标识"],
-            ["42050200001310000001", "甲", 111.286, 30.692, dt.date(2024, 3, 1), True], [], [42050200001310000001, 7, "111.3", 30.7, 45352, "是"]]  # fmt: skip
+            ["42050200001310000001", "甲", 111.286, 30.692, dt.date(2024, 3, 1), True], [], [42050200001310000001, 7,
+            "111.3", 30.7, 45352, "是"]]  # fmt: skip
     found = read(book(tmp_path / "a.xlsx", rows))
     assert found["headers"] == rows[2]
     assert found["rows"] == [4, 6]
@@ -376,20 +402,33 @@ def test_workbook_types_titles_and_row_numbers(tmp_path: Path) -> None:
 
 
 def test_formulas_are_never_evaluated(tmp_path: Path) -> None:
-    path = book(tmp_path / "a.xlsx", [TABLE[0], ["1", "=1+1", 111.2, 30.6], ["2", '=HYPERLINK("http://x","y")', "=111+0.3", 30.6], ["3", "丙", 111.2, 30.6]])
+    path = book(
+        tmp_path / "a.xlsx",
+        [
+            TABLE[0],
+            ["1", "=1+1", 111.2, 30.6],
+            ["2", '=HYPERLINK("http://x","y")', "=111+0.3", 30.6],
+            ["3", "丙", 111.2, 30.6],
+        ],
+    )
     found = read(path)
     assert found["cells"] == {"名称": {"formula_not_computed": [2, 3]}, "经度": {"formula_not_computed": [3]}}
     assert found["rows"] == [2, 3, 4]
 
 
 def test_a_formula_shows_its_computed_value(tmp_path: Path) -> None:
-    path = book(tmp_path / "a.xlsx", [TABLE[0], ["1", "甲", "=111+0.3", 30.6], ["2", "乙", "=1/0", 30.6], ["3", "=\"丙\"", 111.2, 30.6]])
+    path = book(
+        tmp_path / "a.xlsx",
+        [TABLE[0], ["1", "甲", "=111+0.3", 30.6], ["2", "乙", "=1/0", 30.6], ["3", '="丙"', 111.2, 30.6]],
+    )
     computed = tmp_path / "b.xlsx"
     with zipfile.ZipFile(path) as before, zipfile.ZipFile(computed, "w") as after:
         for member in before.infolist():
             data = before.read(member)
             if member.filename.endswith("sheet1.xml"):
-                data = data.replace(b"<f>111+0.3</f><v></v>", b"<f>111+0.3</f><v>111.3</v>").replace(b"<f>111+0.3</f><v />", b"<f>111+0.3</f><v>111.3</v>")
+                data = data.replace(b"<f>111+0.3</f><v></v>", b"<f>111+0.3</f><v>111.3</v>").replace(
+                    b"<f>111+0.3</f><v />", b"<f>111+0.3</f><v>111.3</v>"
+                )
                 data = data.replace(b'<c r="C3"><f>1/0</f><v></v></c>', b'<c r="C3" t="e"><f>1/0</f><v>#DIV/0!</v></c>')
                 data = data.replace(b'<c r="C3"><f>1/0</f><v /></c>', b'<c r="C3" t="e"><f>1/0</f><v>#DIV/0!</v></c>')
                 assert b"111.3" in data
@@ -423,7 +462,11 @@ def feature(x: Any, y: Any, **properties: Any) -> dict[str, Any]:
 
 def test_geojson_oddities(tmp_path: Path) -> None:
     path = tmp_path / "a.geojson"
-    features = [feature(111.2, 30.6, 名称="甲", d="2024-03-01", n=1), feature(111.2, 30.6, 名称=5, d="9999-12-31", n=None), {"type": "Feature", "properties": {}, "geometry": None}]
+    features = [
+        feature(111.2, 30.6, 名称="甲", d="2024-03-01", n=1),
+        feature(111.2, 30.6, 名称=5, d="9999-12-31", n=None),
+        {"type": "Feature", "properties": {}, "geometry": None},
+    ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
     found = read(path)
     assert found["columns"]["d"] == ["2024-03-01", "9999-12-31", None]
@@ -432,7 +475,14 @@ def test_geojson_oddities(tmp_path: Path) -> None:
     lines.write_text("\n".join(json.dumps(f) for f in features), encoding="utf-8")
     assert (read(lines)["format"], len(read(lines)["rows"])) == ("GeoJSONSeq", 3)
     high = tmp_path / "b.geojson"
-    high.write_text(json.dumps({"type": "FeatureCollection", "features": [{**features[0], "geometry": {"type": "Point", "coordinates": [111, 30, 5]}}]}))
+    high.write_text(
+        json.dumps(
+            {
+                "type": "FeatureCollection",
+                "features": [{**features[0], "geometry": {"type": "Point", "coordinates": [111, 30, 5]}}],
+            }
+        )
+    )
     assert read(high)["crs"] == "EPSG:4326"
     broken = tmp_path / "c.geojson"
     broken.write_text('{"type": "FeatureCollection", "features": [{"type"')
@@ -442,7 +492,11 @@ def test_geojson_oddities(tmp_path: Path) -> None:
 
 def test_a_line_that_is_no_feature_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.geojsonl"
-    path.write_text("\n".join([json.dumps(feature(111.2, 30.6, n=i)) for i in range(5)] + ["{oops", json.dumps(feature(111.2, 30.6, n=9))]))
+    path.write_text(
+        "\n".join(
+            [json.dumps(feature(111.2, 30.6, n=i)) for i in range(5)] + ["{oops", json.dumps(feature(111.2, 30.6, n=9))]
+        )
+    )
     with pytest.raises(UnreadableFile, match="Line 6"):
         read(path)
 
