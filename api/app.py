@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import edits, items, pages, schemas, tiles
+from api import edits, items, pages, processes, schemas, tiles
 from api.asking import language, reject_unknown
 from api.live import Counters, LiveCatalogue
 from api.portal import portal_routes
@@ -216,6 +216,13 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route(tile, tiles.get_tileset),
         Route(tile + "/metadata", tiles.get_tilejson),
         Route(tile + "/tilejson.json", tiles.get_tilejson),
+        Route("/processes", processes.get_processes),
+        Route("/processes/{process}", processes.get_process),
+        Route("/processes/{process}/execution", processes.execute, methods=["POST"]),
+        Route("/jobs", processes.get_jobs),
+        Route("/jobs/{job}", processes.get_job, methods=["GET"]),
+        Route("/jobs/{job}", processes.delete_job, methods=["DELETE"]),
+        Route("/jobs/{job}/results", processes.get_results),
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
         Route("/portal", _to_portal),

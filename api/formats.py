@@ -16,6 +16,7 @@ import adbc_driver_postgresql.dbapi
 import orjson
 import psycopg
 import pyarrow as pa
+import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pyogrio
 import pyproj
@@ -32,7 +33,7 @@ from layers.query.fragment import Fragment
 from layers.query.items import geometry_sql
 from layers.query.source import Column
 
-__all__ = ["stream"]
+__all__ = ["stream", "write_file"]
 
 log = logging.getLogger("baige.api")
 
@@ -77,7 +78,7 @@ async def stream(request: Request, state: State, principal: Principal, asked: As
         bom = request.query_params.get("bom", "false").lower() == "true"
         return StreamingResponse(_csv(state, principal, asked, bom=bom), headers=headers, media_type="text/csv; charset=utf-8")
     async with _SLOTS:
-        path = await asyncio.to_thread(_write_file, state, principal, asked)
+        path = await asyncio.to_thread(write_file, state.database.conninfo, principal, asked)
     return FileResponse(path, headers=headers, media_type=FORMATS[asked.format], background=BackgroundTask(os.unlink, path))
 
 
@@ -113,8 +114,8 @@ def _literal(connection: "psycopg.Connection[Any]", select: Fragment) -> str:
     return psycopg.ClientCursor(connection).mogrify(select.text.encode(), select.params)
 
 
-def _write_file(state: State, principal: Principal, asked: Asked) -> str:
-    """Write GeoParquet, GeoPackage or FlatGeobuf into a temporary file; runs in a thread.
+def write_file(conninfo: str, principal: Principal, asked: Asked) -> str:
+    """Write CSV, GeoParquet, GeoPackage or FlatGeobuf into a temporary file, and return its path; blocks.
 
     The rows come by binary COPY straight into Arrow batches; no row is ever an object of Python. (PostGIS's own ST_AsFlatGeobuf, up to
     3.3 at least, writes wrong columns after a missing value.)
@@ -125,7 +126,7 @@ def _write_file(state: State, principal: Principal, asked: Asked) -> str:
         forms["text[]"] = "array_to_string({}, ', ')"
     listed = ["t.id::text AS id", *(f'{forms.get(c.kind, "{}").format(c.sql)} AS "{c.name}"' for c in columns)]
     if geometry is not None:
-        listed.append(f"ST_AsBinary({geometry}) AS geometry")
+        listed.append(f"ST_AsText({geometry}, 8) AS geometry_wkt" if asked.format == "csv" else f"ST_AsBinary({geometry}) AS geometry")
     select = Fragment(f"SELECT {', '.join(listed)} FROM {source.table} AS t") + asked.question.where()
     select = select + f" ORDER BY {asked.question.order.order_by}" + _limit(asked)
     settings, values = principal_settings(principal, timeout_s=_EXPORT_TIMEOUT_S)
@@ -134,10 +135,10 @@ def _write_file(state: State, principal: Principal, asked: Asked) -> str:
     path = Path(name)
     path.unlink()
     try:
-        with driver_errors(), psycopg.connect(state.database.conninfo, application_name="baige-export") as quoting:
+        with driver_errors(), psycopg.connect(conninfo, application_name="baige-export") as quoting:
             query = _literal(quoting, select)
             prepare = psycopg.ClientCursor(quoting).mogrify(settings.encode(), values)
-        with adbc_driver_postgresql.dbapi.connect(state.database.conninfo) as connection, connection.cursor() as cursor:
+        with adbc_driver_postgresql.dbapi.connect(conninfo) as connection, connection.cursor() as cursor:
             cursor.execute(prepare)
             cursor.fetchall()
             cursor.execute(query)
@@ -165,6 +166,11 @@ def _write_batches(path: Path, rows: pa.RecordBatchReader, asked: Asked, *, with
         }  # fmt: skip
         schema = schema.with_metadata({"geo": orjson.dumps(geo)})
     batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in rows)
+    if asked.format == "csv":
+        with csv.CSVWriter(path, schema) as table:
+            for batch in batches:
+                table.write_batch(batch)
+        return
     if asked.format == "parquet":
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in batches:

@@ -26,7 +26,7 @@ from api.state import State, etag_of, matches, not_modified
 from gis.errors import NotFound, QueryFailed
 from layers.access import Principal
 
-__all__ = ["Framework", "get_collection", "get_collections", "get_conformance", "get_landing_page", "get_openapi"]
+__all__ = ["Framework", "framework", "get_collection", "get_collections", "get_conformance", "get_landing_page", "get_openapi"]
 
 _HEADERS = {"Cache-Control": "no-cache", "Vary": "Accept, Accept-Language, Authorization, X-API-Key"}
 _REL = "http://www.opengis.net/def/rel/ogc/1.0"
@@ -65,7 +65,8 @@ class Framework:
         return found
 
 
-def _framework(state: State) -> Framework:
+def framework(state: State) -> Framework:
+    """Pygeoapi over the present catalogue."""
     known = state.pages.recall(("framework", state.catalogue.version))
     if known is None:
         known = Framework(state)
@@ -106,7 +107,7 @@ async def get_landing_page(request: Request) -> Response:
     base = state.serve.base_url
 
     def make() -> dict[str, Any]:
-        document = _framework(state).document(pygeoapi_landing_page, lang)
+        document = framework(state).document(pygeoapi_landing_page, lang)
         document["links"] = [k for k in document["links"] if "jsonld" not in k["href"] and not k["rel"].endswith("tiling-schemes")]
         zh = lang == "zh"
         extra = [
@@ -129,8 +130,9 @@ async def get_conformance(request: Request) -> Response:
     state, lang, format_ = _asked(request)
 
     def make() -> dict[str, Any]:
-        stock = _framework(state).document(pygeoapi_conformance, lang)["conformsTo"]
+        stock = framework(state).document(pygeoapi_conformance, lang)["conformsTo"]
         kept = [uri for uri in stock if "ogcapi-processes" in uri and "callback" not in uri]
+        kept += [f"http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/{name}" for name in ("job-list", "dismiss")]
         return {"conformsTo": sorted({*CONFORMANCE, *kept})}
 
     document = await _cached(state, ("conformance", lang), make)
@@ -160,8 +162,7 @@ def _finish(state: State, found: dict[str, Any], lang: str) -> dict[str, Any]:
 
 async def _collections(state: State, lang: str) -> dict[str, dict[str, Any]]:
     def make() -> dict[str, Any]:
-        framework = _framework(state)
-        document = framework.document(pygeoapi_collections, lang)
+        document = framework(state).document(pygeoapi_collections, lang)
         return {found["id"]: _finish(state, found, lang) for found in document["collections"]}
 
     return await _cached(state, ("collections", lang), make)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from api.crs import layer_crs
+from api.jobs.definitions import available
 from api.settings import ServeSettings
 from gis.settings import CityConfig
 from layers.declaration import LayerDeclaration
@@ -65,6 +66,8 @@ def pygeoapi_config(
         )
         for name, layer in layers.items()
     }
+    for name in available():
+        resources[name] = {"type": "process", "processor": {"name": "api.jobs.processor.JobProcessor", "process": name}}
     contact = {"name": "Baige", "url": serve.base_url}
     return {
         "server": {
@@ -75,6 +78,7 @@ def pygeoapi_config(
             "gzip": False,
             "languages": ["en", "zh"],
             "limits": {"default_items": serve.limit_default, "max_items": serve.limit_max, "on_exceed": "throttle"},
+            "manager": {"name": "api.jobs.processor.QueueManager"},
             "map": {"url": "", "attribution": ""},
         },
         "logging": {"level": "WARNING"},

@@ -119,7 +119,7 @@ class Database:
             pool_pre_ping=True,
             pool_timeout=30,
             # "$user" would be the schema of the layers where the owner is called baige
-            connect_args={"connect_timeout": 10, "application_name": "baige", "options": "-c search_path=public"},
+            connect_args={"connect_timeout": 10, "application_name": "baige", "options": "-c search_path=public -c client_connection_check_interval=1000"},
         )
 
     @property

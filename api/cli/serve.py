@@ -2,6 +2,8 @@
 
 import ipaddress
 import os
+import subprocess
+import sys
 
 import click
 
@@ -30,9 +32,10 @@ def _is_loopback(host: str) -> bool:
     type=click.Choice(["public", "viewer", "officer", "planner", "admin"]),
     help="Role of requests without a key; other than public on loopback only, for a demonstration. 无密钥请求的角色，仅限本机演示。",
 )
+@click.option("--jobs/--no-jobs", default=True, show_default=True, help="Start a worker for jobs too. 同时启动任务执行器。")
 @pass_app
 def command(
-    app: AppContext, host: str | None, port: int | None, workers: int | None, public_url: str | None, anonymous_role: str | None
+    app: AppContext, host: str | None, port: int | None, workers: int | None, public_url: str | None, anonymous_role: str | None, jobs: bool
 ) -> None:
     """Serve the OGC API, tiles and the portal. 启动服务。"""
     import uvicorn
@@ -61,8 +64,14 @@ def command(
         os.environ[f"BAIGE_SERVE_{name.upper()}"] = str(value)
     base = serve.base_url
     app.say(f"Baige serves on {base} (portal: {base}/portal/)", f"百格服务地址：{base}（门户：{base}/portal/）")
-    uvicorn.run(
-        "api.app:app_from_environment", factory=True, host=serve.host, port=serve.port, workers=serve.workers,
-        log_level="info" if app.verbose else "warning", access_log=app.verbose > 0, server_header=False, timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-    )  # fmt: skip
+    worker = subprocess.Popen([sys.executable, "-m", "api.cli", "worker"], stderr=subprocess.DEVNULL) if jobs else None
+    try:
+        uvicorn.run(
+            "api.app:app_from_environment", factory=True, host=serve.host, port=serve.port, workers=serve.workers,
+            log_level="info" if app.verbose else "warning", access_log=app.verbose > 0, server_header=False, timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,
+        )  # fmt: skip
+    finally:
+        if worker is not None:
+            worker.terminate()
+            worker.wait(10)

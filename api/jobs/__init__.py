@@ -1,0 +1,1 @@
+"""Jobs: processes that take long, queued in PostgreSQL (procrastinate) and done by separate workers."""

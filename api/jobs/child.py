@@ -1,0 +1,113 @@
+"""One attempt at one job, in a process of its own: ``python -m api.jobs.child JOB ATTEMPT``."""
+
+import ctypes
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import Headers, QueryParams
+
+from api.asking import read_items
+from api.crs import layer_crs
+from api.formats import write_file
+from api.jobs.definitions import PROCESSES
+from api.jobs.store import JobStore
+from gis.errors import BaigeError
+from gis.settings import Settings
+from layers.access import Principal
+from layers.cluster import resolve_database_url
+from layers.database import Database
+from layers.query.source import Source
+from layers.registry import declaration_of, storage_srid
+
+__all__ = ["main"]
+
+log = logging.getLogger("baige.job")
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """On Linux: be killed when the worker dies, so that its job is not done twice at once."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _export(settings: Settings, database: Database, job: dict[str, Any]) -> dict[str, Any]:
+    inputs, principal = job["inputs"], Principal(job["role"], job["district"], job["key_id"], str(job["id"]))
+    with database.begin(principal, readonly=True) as connection:
+        source = Source.of(declaration_of(connection, inputs["collection"]), storage_srid(connection), principal.role)
+    form = inputs.get("format", "gpkg")
+    query = QueryParams({"f": form, **{name: inputs[name] for name in ("filter", "crs") if name in inputs}})
+    offered = layer_crs(source.srid, settings.city_config.analysis_srid)
+    asked = read_items(source, query, Headers({}), offered=offered, limit_default=1000, limit_max=10_000)
+    made = write_file(database.conninfo, principal, asked)
+    folder = settings.home / "jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{job['id']}.{form}"
+    shutil.move(made, target)
+    return {"file": target.name, "collection": source.name, "format": form, "bytes": target.stat().st_size}
+
+
+def _command(store: JobStore, job: dict[str, Any], attempt: int, words: list[str]) -> dict[str, Any]:
+    """Run a command of Baige; what it writes to standard output is the result."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "api.cli", "--json", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_end_with_parent,
+    )  # fmt: skip
+    last = ""
+    if run.stderr is not None:
+        for line in run.stderr:
+            if line.strip():
+                last = re.sub(r"\x1b\[[0-9;]*m", "", line).strip()
+                percent = re.search(r"(\d{1,3})\s?%", last)
+                done = re.search(r"(\d+)/(\d+)", last)
+                share = int(percent[1]) if percent else 100 * int(done[1]) // max(1, int(done[2])) if done else 0
+                store.report(job["id"], attempt, progress=min(99, share), message=last)
+    output = run.stdout.read() if run.stdout else ""
+    if run.wait() != 0:
+        raise RuntimeError(last or f"exit code {run.returncode}")
+    result: Any = json.loads(output) if output.strip() else {}
+    return result if isinstance(result, dict) else {"result": result}
+
+
+def main() -> int:
+    """Do the job; exit code 0 where its end was noted."""
+    _end_with_parent()
+    logging.basicConfig(level=logging.WARNING)
+    job_id, attempt = uuid.UUID(sys.argv[1]), int(sys.argv[2])
+    settings = Settings()
+    database = Database(resolve_database_url(settings, check=False), pool_size=1)
+    store = JobStore(database.conninfo)
+    job = store.get(job_id)
+    if job is None or job["attempt"] != attempt:
+        return 0
+    process = PROCESSES[job["process"]]
+    try:
+        result = _export(settings, database, job) if process.command is None else _command(store, job, attempt, process.command(job["inputs"]))
+    except BaigeError as error:
+        store.finish(job_id, attempt, status="failed", message=error.message)
+    except RuntimeError as error:
+        store.finish(job_id, attempt, status="failed", message=_safe(str(error)))
+    else:
+        store.finish(job_id, attempt, status="successful", message="done", result=result)
+    return 0
+
+
+def _safe(text: str) -> str:
+    """A message without places of this machine."""
+    return re.sub(r"(?:[A-Za-z]:)?/[\w./-]{3,}", "…", text).replace(str(Path.home()), "~")[:500]
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)

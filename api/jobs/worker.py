@@ -1,0 +1,102 @@
+"""A worker: takes jobs from the queue and runs each in a process of its own, which ends when the job is called off or the worker dies."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from procrastinate import App
+
+from api.jobs.store import JobStore, queue_app
+from gis.errors import BaigeError
+
+__all__ = ["run_worker"]
+
+log = logging.getLogger("baige.worker")
+
+_POLL_S = 0.5
+#: A worker that has shown no sign of life for so long is taken for dead, and its job is done again.
+_DEAD_S = 20.0
+_RETENTION_DAYS = 30
+
+
+async def _stop(child: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    await child.wait()
+
+
+async def _run(store: JobStore, job: uuid.UUID) -> None:
+    attempt = await asyncio.to_thread(store.begin, job)
+    if attempt is None:
+        return
+    log.info("job %s, attempt %d", job, attempt)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api.jobs.child", str(job), str(attempt), start_new_session=True, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    waiting = asyncio.create_task(child.wait())
+    try:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=_POLL_S)
+            found = await asyncio.to_thread(store.get, job)
+            if not waiting.done() and (found is None or found["status"] != "running" or found["attempt"] != attempt):
+                log.info("job %s is not wanted any more", job)
+                await _stop(child)
+    finally:
+        if not waiting.done():
+            await asyncio.shield(_stop(child))
+    await asyncio.to_thread(store.finish, job, attempt, status="failed", message="the process ended without a result")
+
+
+async def _tidy(app: App, store: JobStore, home: Path) -> None:
+    """Bring jobs of dead workers back into the queue, and forget old ones."""
+    while True:
+        try:
+            for stalled in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=_DEAD_S):
+                log.warning("job %s of a dead worker is done again", stalled.task_kwargs.get("job"))
+                await app.job_manager.retry_job(stalled)
+            for gone in await asyncio.to_thread(store.forget_old, days=_RETENTION_DAYS):
+                for path in (home / "jobs").glob(f"{gone}.*"):
+                    path.unlink(missing_ok=True)
+        except (BaigeError, OSError) as error:
+            log.warning("tidying failed: %s", type(error).__name__)
+        await asyncio.sleep(_DEAD_S / 4)
+
+
+async def _work(conninfo: str, home: Path, concurrency: int) -> None:
+    store = JobStore(conninfo)
+    await asyncio.to_thread(store.prepare)
+    app = queue_app(conninfo)
+
+    @app.task(name="baige.run", queue="baige")
+    async def run(job: str) -> None:
+        await _run(store, uuid.UUID(job))
+
+    async with app.open_async():
+        tidying = asyncio.create_task(_tidy(app, store, home))
+        try:
+            await app.run_worker_async(
+                queues=["baige"], concurrency=concurrency, fetch_job_polling_interval=2.0, update_heartbeat_interval=5.0,
+                stalled_worker_timeout=_DEAD_S, shutdown_graceful_timeout=2.0,
+            )  # fmt: skip
+        finally:
+            tidying.cancel()
+
+
+def run_worker(conninfo: str, home: Path, *, concurrency: int = 1) -> None:
+    """Work until told to stop. A lost database is waited for."""
+    while True:
+        started = time.monotonic()
+        try:
+            asyncio.run(_work(conninfo, home, concurrency))
+            return
+        except Exception as error:  # noqa: BLE001 - whatever the queue raises when the database goes, the worker comes back
+            log.warning("worker interrupted: %s", type(error).__name__)
+            if time.monotonic() - started < 1:
+                time.sleep(2)
