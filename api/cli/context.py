@@ -86,9 +86,10 @@ class AppContext:
         from layers.database import Database
         from layers.migrate import upgrade
 
+        city = self.settings.city_config  # a fault in it is found before a server is started
         database = Database(self.database_url, pool_size=pool_size)
         click.get_current_context().call_on_close(database.dispose)
-        upgrade(database, city=self.settings.city_config)
+        upgrade(database, city=city)
         return database
 
     def set_up_logging(self) -> None:

@@ -114,6 +114,7 @@ def test_wrong_setting_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "无法读取城市文件" in done.stderr
     assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [], "a server was started all the same"
 
 
 def test_help_and_version_touch_nothing(tmp_path: Path) -> None:
