@@ -5,6 +5,7 @@ at outfalls, at schools. Each result row carries the run, and the run says what 
 """
 
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 
 from gis.cameras import CameraTable, prepare
 from gis.coverage import CoverageResult, compute
+from gis.coverage_files import write_coverage
 from gis.settings import CityConfig
 from grids.causes import main_cause, why
 from grids.coverage_bank import bank_segments
@@ -30,6 +32,7 @@ from grids.scene import Scene, read_scene
 from layers.access import SYSTEM, Principal
 from layers.database import Database
 from layers.frames import read_frame, replace_results
+from layers.rasters import register_coverage
 from layers.runs import run
 
 __all__ = ["INPUT_LAYERS", "CoverageReport", "run_coverage"]
@@ -76,6 +79,7 @@ def run_coverage(
     cell_m: float | None = None,
     scheduler: str | None = None,
     workers: int | None = None,
+    rasters: bool = True,
     principal: Principal = SYSTEM,
     progress: Step | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -90,6 +94,8 @@ def run_coverage(
         Side of the cells of the ground; the city file's without it.
     scheduler : str, optional
         Address of a dask.distributed scheduler.
+    rasters : bool
+        Also write the counts cell by cell as cloud-optimised GeoTIFFs, known to the database as ``coverage``.
     progress, cancel : callable, optional
         Told of each step; asked whether to stop.
 
@@ -139,9 +145,25 @@ def run_coverage(
             store=home / "coverage",
         )
         tables = _answers(result, table, scene, context, city, tell)
+        tell("writing the results", "写入结果", 0, 1)
+        folder = f"coverage/{current.id}"
+        if rasters:
+            write_coverage(result, home / "rasters" / folder, crs=city.analysis_srid)
         with database.begin() as connection:
             for layer, frame in tables.items():
                 replace_results(connection, layer, frame, run=current)
+            old = register_coverage(
+                connection,
+                run_id=current.id,
+                folder=folder if rasters else None,
+                srid=city.analysis_srid,
+                bounds=result.bounds,
+                cell_m=result.cell_m,
+                synthetic=current.synthetic,
+            )
+        for path in old:
+            shutil.rmtree(home / "rasters" / path, ignore_errors=True)
+        tell("writing the results", "写入结果", 1, 1)
         current.summary.update(_summary(result, scene, tables))
         _clear_store(home / "coverage")
     return CoverageReport(current.id, current.summary, result)
@@ -337,6 +359,4 @@ def _reasons(result: CoverageResult) -> dict[str, int]:
 
 def _clear_store(folder: Path) -> None:
     """Tiles that were kept for taking up a broken run are of no more use once it is done."""
-    import shutil
-
     shutil.rmtree(folder, ignore_errors=True)

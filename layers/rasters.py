@@ -29,7 +29,17 @@ from gis.mosaic import Mosaic, read_heights, write_heights
 from layers.access import SYSTEM, Principal
 from layers.database import Database
 
-__all__ = ["Raster", "add_heights", "dem_rasters", "dem_window", "find_raster", "publish", "remove_raster", "staging"]
+__all__ = [
+    "Raster",
+    "add_heights",
+    "dem_rasters",
+    "dem_window",
+    "find_raster",
+    "publish",
+    "register_coverage",
+    "remove_raster",
+    "staging",
+]
 
 log = logging.getLogger(__name__)
 
@@ -279,6 +289,50 @@ def add_heights(
         height_file, flag_file = folder / "heights.tif", folder / "flags.tif"
         mosaic = write_heights(heights, transform, srid, height_file, flag_file)
         return publish(database, home, height_file, flag_file, mosaic, name=name, **options)
+
+
+def register_coverage(
+    connection: Connection,
+    *,
+    run_id: uuid.UUID,
+    folder: str | None,
+    srid: int,
+    bounds: Bounds,
+    cell_m: float,
+    synthetic: bool,
+) -> list[str]:
+    """Make the rasters of a coverage run known as ``coverage``; returns the folders of runs before, to be deleted after the commit.
+
+    Parameters
+    ----------
+    folder : str or None
+        Relative to ``BAIGE_HOME/rasters``; what `gis.coverage_files.write_coverage` wrote. None when the run wrote no rasters: those of
+        an earlier run no longer hold.
+    bounds : tuple of float
+        West, south, east, north in EPSG ``srid``.
+    """
+    old = connection.execute(sa.text("SELECT path FROM baige_sys.raster WHERE kind = 'coverage'")).scalars().all()
+    connection.execute(sa.text("DELETE FROM baige_sys.raster WHERE kind = 'coverage'"))
+    if folder is None:
+        return [str(path) for path in old]
+    connection.execute(
+        sa.text(
+            "INSERT INTO baige_sys.raster (name, kind, path, srid, west, south, east, north, cell_m, run_id, synthetic)"
+            " VALUES ('coverage', 'coverage', :path, :srid, :west, :south, :east, :north, :cell, :run, :synthetic)"
+        ),
+        {
+            "path": folder,
+            "srid": srid,
+            "west": bounds[0],
+            "south": bounds[1],
+            "east": bounds[2],
+            "north": bounds[3],
+            "cell": cell_m,
+            "run": run_id,
+            "synthetic": synthetic,
+        },
+    )
+    return [str(path) for path in old]
 
 
 def remove_raster(database: Database, home: Path, name: str, *, principal: Principal = SYSTEM) -> None:

@@ -33,8 +33,11 @@ def command() -> None:
     help="Side of a cell in metres; the city file's without it. 像元边长（米）。",
 )
 @click.option("--workers", type=click.IntRange(1), default=None, help="Threads; all cores without it. 线程数。")
+@click.option(
+    "--rasters/--no-rasters", default=True, show_default=True, help="Write the counts as GeoTIFFs. 是否输出栅格。"
+)
 @pass_app
-def run(app: AppContext, mode: str, cell_m: float | None, workers: int | None) -> None:
+def run(app: AppContext, mode: str, cell_m: float | None, workers: int | None, rasters: bool) -> None:
     """Compute coverage and store it as layers. 计算覆盖并存为图层。
 
     Can be broken off and called again: finished tiles are kept. 可中断，再次运行时沿用已完成的部分。
@@ -57,6 +60,7 @@ def run(app: AppContext, mode: str, cell_m: float | None, workers: int | None) -
             mode=mode,
             cell_m=cell_m,
             workers=workers,
+            rasters=rasters,
             scheduler=app.settings.scheduler,
             progress=progress,
         )
