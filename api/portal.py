@@ -94,13 +94,13 @@ async def _labels(request: Request) -> Response:
     source = await state.catalogue.find(request.path_params["collection"], principal.role)
     style = source.declaration.style
     column = source.columns.get(style.label or "")
-    if column is None or "Polygon" not in source.declaration.geometry:
+    if column is None or source.declaration.geometry not in ("Polygon", "MultiPolygon", "Geometry"):
         raise NotFound(f"Collection {source.name} has no names to draw.", zh=f"图层 {source.name} 没有可绘制的名称。")
     by = source.columns.get(style.by or "")
     degrees = "ST_Transform(ST_PointOnSurface(t.geom), 4326)"
     sql = Fragment(
         f"SELECT {column.sql}::text, ST_X({degrees}), ST_Y({degrees}), {by.sql + '::text' if by else 'NULL'}, row_number() OVER"
-        f" (ORDER BY ST_Area(t.geom) DESC) FROM {source.table} AS t WHERE {column.sql} IS NOT NULL ORDER BY 5 LIMIT {_LABELS_MOST}"
+        f" (ORDER BY ST_Area(t.geom) DESC) FROM {source.table} AS t WHERE {column.sql} IS NOT NULL AND ST_Dimension(t.geom) = 2 ORDER BY 5 LIMIT {_LABELS_MOST}"
     )
     counter = await state.counters.current(source.name)
     etag = etag_of("labels", source.name, counter, scope_of(principal), state.catalogue.version)

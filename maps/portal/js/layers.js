@@ -5,13 +5,12 @@ import { setLayer, setOpacity } from "./map.js";
 import { keepState, state } from "./state.js";
 
 const boxes = new Map();
-const FIRST = new Set(["coverage_gap", "bank_coverage", "outfall", "site_proposal", "layout_unit"]);
+const FIRST = new Set(["coverage_gap", "bank_coverage", "outfall", "site_proposal"]);
 
 export const isOn = (name) => (state.on || []).includes(name);
 
 export function firstLayers() {
-  const found = [...catalogue.layers.values()].filter((layer) => layer.visible || FIRST.has(layer.name)).map((layer) => layer.name);
-  return found.filter((name) => name !== "layout_unit" || !(catalogue.layers.get("coverage_gap")?.count > 0));
+  return [...catalogue.layers.values()].filter((layer) => layer.visible || (FIRST.has(layer.name) && layer.count > 0)).map((layer) => layer.name);
 }
 
 export function show(name, on = true) {

@@ -3,6 +3,7 @@ import { both, byId, el, labelled, lang, setLanguage, tell } from "./dom.js";
 import { key, setKey } from "./server.js";
 import { catalogue, readCatalogue, title } from "./catalogue.js";
 import { canDraw, makeMap, map, setLayer } from "./map.js";
+import { setUpSectors } from "./sectors.js";
 import { firstLayers, layersPanel } from "./layers.js";
 import { closeDetail, openFeature } from "./detail.js";
 import { setUpSearch } from "./search.js";
@@ -98,6 +99,7 @@ async function start() {
   state.on = (state.on || firstLayers()).filter((name) => catalogue.layers.get(name)?.drawn);
   const drawing = new Set(state.on);
   for (const layer of [...catalogue.layers.values()].sort((a, b) => a.height - b.height)) if (drawing.has(layer.name)) setLayer(layer.name, true);
+  setUpSectors();
   setUpTabs();
   setUpSearch();
   setUpTable();

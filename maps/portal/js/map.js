@@ -24,6 +24,8 @@ export async function makeMap() {
     },
     layers: [
       { id: "ground", type: "background", paint: { "background-color": "#f3f1ea" } },
+      // Areas, lines and points go below "names", names below "picked-fill".
+      { id: "names", type: "background", layout: { visibility: "none" } },
       { id: "picked-fill", type: "fill", source: "picked", filter: ["==", ["geometry-type"], "Polygon"], paint: { "fill-color": "#ffdd00", "fill-opacity": 0.25 } },
       { id: "picked-line", type: "line", source: "picked", paint: { "line-color": "#111111", "line-width": 3.5 } },
       { id: "picked-line-in", type: "line", source: "picked", paint: { "line-color": "#ffdd00", "line-width": 1.8 } },
@@ -65,6 +67,7 @@ export async function makeMap() {
     Object.assign(state, { zoom: map.getZoom(), lat: at.lat, lon: at.lng });
     keepState();
   });
+  map.on("idle", () => { document.body.dataset.drawn = "yes"; });
   await new Promise((done) => map.once("load", done));
   byId("map").querySelector("canvas").setAttribute("aria-label", "地图 Map");
 }
@@ -78,7 +81,7 @@ function above(layer) {
     const first = other.drawing.find((entry) => !entry.id.endsWith("-label") && map.getLayer(entry.id));
     if (first) return first.id;
   }
-  return "picked-fill";
+  return "names";
 }
 
 // Below a server-set zoom crowded layers come as cells with a number; those get a circle and the number.
@@ -92,12 +95,20 @@ function merged(layer) {
   ];
 }
 
+// Shares are kept for several kinds of unit in one layer; the map shows one kind at a time.
+function tilesOf(name) {
+  const filter = name === "coverage_by_grid" ? `&filter=${encodeURIComponent(`unit_kind='${state.unit || "grid"}'`)}` : "";
+  return [`${root}/collections/${name}/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt${filter}`];
+}
+
+export const renewTiles = (name) => map.getSource(name)?.setTiles(tilesOf(name));
+
 export function setLayer(name, on) {
   const layer = catalogue.layers.get(name);
   if (!layer?.drawn || !map) return;
   if (on && !map.getSource(name)) {
-    map.addSource(name, { type: "vector", tiles: [`${root}/collections/${name}/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt`], minzoom: 0, maxzoom: 16 });
-    const labels = [], areas = layer.families.length === 1 && layer.families[0] === "fill";
+    map.addSource(name, { type: "vector", tiles: tilesOf(name), minzoom: 0, maxzoom: 16 });
+    const labels = [], areas = layer.families.includes("fill");
     if (areas && layer.drawing.some((entry) => entry.type === "symbol")) map.addSource(`${name}-names`, { type: "geojson", data: `${root}/portal/labels/${name}` });
     for (const given of [...layer.drawing, ...merged(layer)]) {
       const entry = structuredClone(given);

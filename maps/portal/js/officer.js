@@ -1,7 +1,7 @@
 // The officer's panel: outfalls by class, stage and state, overdue inspections, watch, findings of the rules.
 import { both, el, labelled, option } from "./dom.js";
 import { askJSON, count, items, nextPath, quoted } from "./server.js";
-import { catalogue, classOf, hasData, nameOf, shown, title } from "./catalogue.js";
+import { catalogue, classOf, hasData, nameOf, shown } from "./catalogue.js";
 import { openFeature } from "./detail.js";
 import { show } from "./layers.js";
 import { bars } from "./tools.js";
@@ -36,7 +36,8 @@ function outfalls() {
   const condition = () => (picked === null ? "" : picked === "" ? `${field.name} IS NULL` : `${field.name} = ${field.integer ? picked : quoted(picked)}`);
   const shownList = list("outfall", () => ({ filter: condition(), sortby: "+chainage_m" }), (p, l) => [shown(l.field.get("chainage_m"), p.chainage_m), shown(l.field.get(field.name), p[field.name])].filter(Boolean).join(" · "));
   async function tally() {
-    const entries = [...Object.entries(field.terms).map(([key, [zh, en]], n) => ({ key, zh, en, color: key === "-1" ? UNKNOWN : PALETTE[n % PALETTE.length] })), { key: "", zh: "未填", en: "Not filled in", color: UNKNOWN }];
+    const declared = new Map(field.name === layer.by ? layer.classes.map((c) => [c.key, c.color]) : []);
+    const entries = [...Object.entries(field.terms).map(([key, [zh, en]], n) => ({ key, zh, en, color: declared.get(key) || (key === "-1" ? UNKNOWN : PALETTE[n % PALETTE.length]) })), { key: "", zh: "未填", en: "Not filled in", color: UNKNOWN }];
     const of = field;
     const rows = await Promise.all(entries.map(async (entry) => ({ ...entry, n: await count("outfall", { filter: entry.key === "" ? `${of.name} IS NULL` : `${of.name} = ${of.integer ? entry.key : quoted(entry.key)}` }) })));
     if (of !== field) return;
@@ -70,7 +71,7 @@ export async function officerPanel() {
   if (hasData("outfall")) panel.append(outfalls(), overdue());
   if (hasData("outfall_watch")) panel.append(watch());
   if (hasData("rule_finding")) panel.append(findings());
-  if (!panel.children.length) panel.append(el("p", {}, both("当前角色看不到排污口；请输入密钥。", "Your role sees no outfalls; enter an access key."), " ", title({ zh: "", en: "" })));
+  if (!panel.children.length) panel.append(el("p", {}, both("当前角色看不到排污口；请输入密钥。", "Your role sees no outfalls; enter an access key.")));
   labelled(panel);
   return panel;
 }

@@ -2,13 +2,14 @@
 import { both, el, labelled, option } from "./dom.js";
 import { askJSON, count, items, nextPath, quoted } from "./server.js";
 import { catalogue, classOf, hasData, nameOf, shown } from "./catalogue.js";
-import { map } from "./map.js";
+import { map, renewTiles } from "./map.js";
 import { show } from "./layers.js";
 import { openFeature } from "./detail.js";
 import { bars } from "./tools.js";
 import { keepState, state } from "./state.js";
 
 const PAGE = 40;
+let painted = "";
 
 // Colour the coverage layer by another share, for one kind of unit.
 export function paintCoverage(metric, unit) {
@@ -20,7 +21,8 @@ export function paintCoverage(metric, unit) {
   map.setPaintProperty("coverage_by_grid-fill", "fill-color", ["case", known, steps, unknown]);
   map.setPaintProperty("coverage_by_grid-fill", "fill-opacity", ["case", known, 0.65, 0.08]);
   map.setPaintProperty("coverage_by_grid-outline", "line-color", ["case", known, steps, unknown]);
-  for (const id of ["coverage_by_grid-fill", "coverage_by_grid-outline"]) map.setFilter(id, unit ? ["==", ["get", "unit_kind"], unit] : null);
+  if (unit !== painted) renewTiles("coverage_by_grid");
+  painted = unit;
 }
 
 function choropleth() {
