@@ -180,6 +180,7 @@ def upgrade() -> None:
             sa.Column("certainty", sa.String(20), nullable=False),
             sa.Column("online", sa.Boolean()),
             sa.Column("area_m2", sa.Double()),
+            sa.Column("only_here_m2", sa.Double()),
             sa.Column("share_residential", sa.Double()),
             sa.Column("residential_mask", _geometry("MultiPolygon", SRID)),
             sa.Column("assumed", postgresql.ARRAY(sa.Text())),
