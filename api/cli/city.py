@@ -1,5 +1,6 @@
 """``baige city``: the synthetic reference city."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import click
@@ -39,14 +40,17 @@ def build(app: AppContext, scale: Literal["small", "full"], seed: int) -> None:
         "registers": ("Filling the registers", "生成各登记表"),
         "imperfections": ("Planting faults", "植入瑕疵"),
     }
-    database = app.database()
     with app.progress() as bar:
         task = bar.add_task(app.text(*steps["plan"]), total=len(steps))
 
         def on_step(step: str) -> None:
             bar.update(task, description=app.text(*steps[step]), completed=list(steps).index(step))
 
-        city = generate(scale, seed=seed, progress=on_step)
+        # While the database starts, the city is drawn.
+        with ThreadPoolExecutor(1, thread_name_prefix="city") as pool:
+            drawing = pool.submit(generate, scale, seed=seed, progress=on_step)
+            database = app.database()
+            city = drawing.result()
         bar.update(task, description=app.text("City drawn", "城市已生成"), completed=len(steps))
         rows = bar.add_task(app.text("Storing", "入库"), total=sum(len(frame) for frame in city.layers.values()))
 

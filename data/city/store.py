@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,32 +66,30 @@ def store_city(
     total = sum(len(frame) for frame in city.layers.values())
     tell = on_layer or (lambda *_: None)
     note = f"reference city, {city.scale}, seed {city.seed}"
-    removed = {name: _remove_other(database, name, city.layers[name], note) for name in reversed(city.layers)}
-    done, out = 0, []
-    for name, frame in city.layers.items():
-        tell(name, done, total)
-        begun = time.monotonic()
-        reports = [_load(database, name, part, crs, note, config) for part, crs in _deliveries(name, frame)]
-        done += len(frame)
-        out.append(
-            StoredLayer(
-                name,
-                len(frame),
-                sum(r.inserted for r in reports),
-                sum(r.updated for r in reports),
-                sum(r.unchanged for r in reports),
-                removed[name],
-                time.monotonic() - begun,
-            )
-        )
-    tell("dem", done, total)
+    # Compressing the terrain takes as long as a large layer and leaves the interpreter free: it runs beside the layers.
+    with ThreadPoolExecutor(1, thread_name_prefix="terrain") as pool:
+        terrain = pool.submit(_store_terrain, database, home, city)
+        removed = {name: _remove_other(database, name, city.layers[name], note) for name in reversed(city.layers)}
+        done, out = 0, []
+        for name, frame in city.layers.items():
+            tell(name, done, total)
+            begun = time.monotonic()
+            reports = [_load(database, name, part, crs, note, config) for part, crs in _deliveries(name, frame)]
+            done += len(frame)
+            inserted, updated = sum(r.inserted for r in reports), sum(r.updated for r in reports)
+            unchanged, elapsed_s = sum(r.unchanged for r in reports), time.monotonic() - begun
+            out.append(StoredLayer(name, len(frame), inserted, updated, unchanged, removed[name], elapsed_s))
+        tell("dem", done, total)
+        terrain.result()
+    return out
+
+
+def _store_terrain(database: Database, home: Path, city: ReferenceCity) -> None:
     for raster, dem in ((DEM_NAME, city.dem), (DEM_WIDE_NAME, city.dem_wide)):
         add_heights(
             database, home, dem.heights_m, dem.transform, dem.srid, name=raster, synthetic=True, vertical_crs="EPSG:5737",
             classification="public",
         )  # fmt: skip
-    tell("dem", total, total)
-    return out
 
 
 def _deliveries(name: str, frame: gpd.GeoDataFrame) -> list[tuple[gpd.GeoDataFrame, str]]:
