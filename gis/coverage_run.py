@@ -22,6 +22,7 @@ from gis.visibility_surface import Surface
 
 __all__ = ["Counted", "Job", "Tile", "count_window", "digest_of", "run_tile", "run_tiles", "tiles_of"]
 
+CONNECT_TIMEOUT_S = 10.0
 FAN_DENSITY = {"exact": 1.0, "fast": 1.5}
 Chunks = dict[tuple[int, int], bytes]
 Progress = Callable[[int, int], None]
@@ -272,13 +273,13 @@ def _on_cluster(
     _stop(cancel)
     try:
         cluster: Any = distributed  # it comes without types
-        client = cluster.Client(address, timeout="20s", set_as_default=False)
+        client = cluster.Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, TimeoutError) as error:
         raise BackendError("The scheduler cannot be reached.", zh="无法连接调度器。") from error
     with client:
         shared: Any = client.scatter(job, broadcast=True, hash=False)
         futures = {client.submit(run_tile, shared, tile, pure=False): tile for tile in tiles}
-        for future in cluster.as_completed(list(futures)):
+        for future in cluster.as_completed(list(futures), loop=client.loop):
             if cancel is not None and cancel():
                 client.cancel(list(futures))
             _stop(cancel)

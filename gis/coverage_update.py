@@ -11,9 +11,9 @@ import numpy as np
 
 from gis.cameras import Assumed, CameraTable
 from gis.coverage import job_of
-from gis.coverage_chunks import CHUNK, CoverageResult, pack
+from gis.coverage_chunks import CHUNK, Counts, CoverageResult, pack
 from gis.coverage_kernel import cumulate
-from gis.coverage_run import Counted, Job, count_window, digest_of, tiles_of
+from gis.coverage_run import Job, count_window, digest_of
 from gis.errors import Conflict, DataError, InputError
 from gis.visibility_surface import Surface
 
@@ -55,8 +55,7 @@ def update(
             "Terrain or buildings have changed since the run: run the coverage again.",
             zh="地形或建筑在运行之后已变化，请重新运行覆盖分析。",
         )
-    jobs: list[tuple[Job, int]] = []
-    touched: set[tuple[int, int]] = set()
+    counts: dict[tuple[int, int], Counts] = {}
     digest, cameras = result.cameras_digest, result.cameras
     tally: Counter[Assumed] = Counter(result.tally)
     rejected = list(result.rejected)
@@ -70,9 +69,9 @@ def update(
             densities_px_m=result.densities_px_m,
             mode=result.mode,
         )
-        jobs.append((job, sign))
         placed = job.placed
-        touched.update((tile.row // CHUNK, tile.col // CHUNK) for tile in tiles_of(placed, size=CHUNK))
+        for i in range(len(placed.cameras)):
+            _add(result, job, i, sign, counts)
         digest += sign * digest_of(placed)
         cameras += sign * len(placed.cameras)
         for bit, count in placed.cameras.tally.items():
@@ -87,22 +86,17 @@ def update(
             "More cameras would be taken out than the result holds.", zh="要移除的摄像机多于结果中的数量。"
         )
     chunks = dict(result.chunks)
-    for key in sorted(touched):
-        counts = result.chunk(*key)
-        part = Counted.empty(CHUNK, CHUNK, len(result.densities_px_m))
-        for job, sign in jobs:
-            _add(job, key, sign, part)
-        cumulate(part.by_class, part.touched, 0, 0, CHUNK, len(result.densities_px_m), counts)
-        greatest = int(counts.max())
+    for key in sorted(counts):
+        greatest = int(counts[key].max())
         if greatest > 60_000:  # a count below zero wraps round
             raise DataError(
                 "A camera to be taken out does not stand in the result as given.", zh="要移除的摄像机与结果中的不一致。"
             )
         if greatest:
-            chunks[key] = pack(counts)
+            chunks[key] = pack(counts[key])
         else:
             chunks.pop(key, None)
-    changed = tuple(key for key in sorted(touched) if chunks.get(key) != result.chunks.get(key))
+    changed = tuple(key for key in sorted(counts) if chunks.get(key) != result.chunks.get(key))
     new = replace(
         result,
         chunks=chunks,
@@ -114,16 +108,25 @@ def update(
     return Change(new, changed)
 
 
-def _add(job: Job, key: tuple[int, int], sign: int, part: Counted) -> None:
-    row, col = key[0] * CHUNK, key[1] * CHUNK
+def _add(result: CoverageResult, job: Job, i: int, sign: int, counts: dict[tuple[int, int], Counts]) -> None:
+    """Add the view of one camera to the chunks that it meets, or take it away."""
     placed = job.placed
-    reach = np.floor(placed.cameras.reach_m / placed.cell_m).astype(np.int64)
-    near = (
-        (placed.row + reach >= row)
-        & (placed.row - reach < row + CHUNK)
-        & (placed.col + reach >= col)
-        & (placed.col - reach < col + CHUNK)
-    )
-    which = np.flatnonzero(near).astype(np.int64)
-    if len(which):
-        count_window(job, row, col, CHUNK, CHUNK, which, sign=sign, into=part)
+    reach = int(placed.cameras.reach_m[i] / placed.cell_m)
+    r0, r1 = (int(placed.row[i]) - reach) // CHUNK, (int(placed.row[i]) + reach) // CHUNK + 1
+    c0, c1 = (int(placed.col[i]) - reach) // CHUNK, (int(placed.col[i]) + reach) // CHUNK + 1
+    which = np.array([i], dtype=np.int64)
+    part = count_window(job, r0 * CHUNK, c0 * CHUNK, (r1 - r0) * CHUNK, (c1 - c0) * CHUNK, which, sign=sign)
+    for row in range(r0, r1):
+        for col in range(c0, c1):
+            if part.meets((row - r0) * CHUNK, (col - c0) * CHUNK):
+                if (row, col) not in counts:
+                    counts[(row, col)] = result.chunk(row, col)
+                cumulate(
+                    part.by_class,
+                    part.touched,
+                    (row - r0) * CHUNK,
+                    (col - c0) * CHUNK,
+                    CHUNK,
+                    job.classes,
+                    counts[(row, col)],
+                )
