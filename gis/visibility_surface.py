@@ -45,6 +45,8 @@ class Terrain:
         The outer corner of the first cell.
     dx_m, dy_m : float
         Size of a cell.
+    beyond : Terrain, optional
+        A coarser model of a wider area, which holds where this one is void or ends.
     """
 
     heights_m: npt.NDArray[np.float32]
@@ -52,6 +54,7 @@ class Terrain:
     north_m: float
     dx_m: float
     dy_m: float
+    beyond: "Terrain | None" = None
 
     def __post_init__(self) -> None:
         if self.heights_m.ndim != 2 or min(self.heights_m.shape) < 1:
@@ -62,8 +65,13 @@ class Terrain:
             )
 
     @property
+    def chain(self) -> "tuple[Terrain, ...]":
+        """This model and those beyond it, the finest first."""
+        return (self,) if self.beyond is None else (self, *self.beyond.chain)
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in metres."""
+        """West, south, east, north in metres, of this model alone."""
         rows, cols = self.heights_m.shape
         return (self.west_m, self.north_m - rows * self.dy_m, self.west_m + cols * self.dx_m, self.north_m)
 
@@ -278,7 +286,7 @@ class Surface:
     @property
     def bounds(self) -> tuple[float, float, float, float] | None:
         """Where the terrain is known at all; None when the ground is taken as flat."""
-        return None if self.terrain is None or self.dem_missing_m is not None else self.terrain.bounds
+        return None if self.terrain is None or self.dem_missing_m is not None else self.terrain.chain[-1].bounds
 
     @property
     def drop(self) -> float:
@@ -305,8 +313,7 @@ class Surface:
     def digest(self) -> str:
         """A name for everything that decides heights."""
         name = hashlib.sha256(repr((self.cell_m, self.dem_missing_m, self.refraction)).encode())
-        if self.terrain is not None:
-            t = self.terrain
+        for t in self.terrain.chain if self.terrain is not None else ():
             name.update(repr((t.west_m, t.north_m, t.dx_m, t.dy_m, t.heights_m.shape)).encode())
             name.update(np.ascontiguousarray(t.heights_m))
         if self.buildings is not None:
@@ -341,9 +348,11 @@ class Surface:
             )
         ground = np.zeros((rows, cols), dtype=np.float32)
         if self.terrain is not None:
-            t = self.terrain
             missing = VOID_HEIGHT_M if self.dem_missing_m is None else self.dem_missing_m
-            _sample_terrain(t.heights_m, t.west_m, t.north_m, t.dx_m, t.dy_m, self.cell_m, row, col, missing, ground)
+            for nth, t in enumerate(reversed(self.terrain.chain)):
+                _sample_terrain(
+                    t.heights_m, t.west_m, t.north_m, t.dx_m, t.dy_m, self.cell_m, row, col, missing, nth > 0, ground
+                )
         owner = np.full((rows, cols), -1, dtype=np.int32)
         z = ground.copy()
         if self._index is not None and self.buildings is not None:
@@ -358,10 +367,12 @@ class Surface:
 def sample_points(surface: Surface, row: npt.NDArray[np.int64], col: npt.NDArray[np.int64]) -> Floats:
     """Ground heights of scattered cells, the very values of `Surface.window`."""
     out = np.zeros(len(row), dtype=np.float64)
-    t = surface.terrain
-    if t is not None:
+    if surface.terrain is not None:
         missing = VOID_HEIGHT_M if surface.dem_missing_m is None else surface.dem_missing_m
-        _sample_cells(t.heights_m, t.west_m, t.north_m, t.dx_m, t.dy_m, surface.cell_m, row, col, missing, out)
+        for nth, t in enumerate(reversed(surface.terrain.chain)):
+            _sample_cells(
+                t.heights_m, t.west_m, t.north_m, t.dx_m, t.dy_m, surface.cell_m, row, col, missing, nth > 0, out
+            )
     return out
 
 
@@ -430,6 +441,7 @@ def _sample_terrain(
     row: int,
     col: int,
     missing: float,
+    keep: bool,
     out: npt.NDArray[np.float32],
 ) -> None:
     n_rows, n_cols = heights.shape
@@ -444,7 +456,8 @@ def _sample_terrain(
     for r in range(out.shape[0]):
         i, share = _between((north - (row + r + 0.5) * cell) / dy - 0.5, n_rows)
         if i < 0:
-            out[r, :] = missing
+            if not keep:
+                out[r, :] = missing
             continue
         if i != held:
             held = i
@@ -454,7 +467,10 @@ def _sample_terrain(
                 upper[c] = np.nan if j < 0 else _along(heights, min(i + 1, n_rows - 1), j, shares[c])
         for c in range(out.shape[1]):
             value = lower[c] + (upper[c] - lower[c]) * share if share > 0.0 else lower[c]
-            out[r, c] = missing if math.isnan(value) else value
+            if not math.isnan(value):
+                out[r, c] = value
+            elif not keep:
+                out[r, c] = missing
 
 
 @kernel
@@ -468,6 +484,7 @@ def _sample_cells(
     row: npt.NDArray[np.int64],
     col: npt.NDArray[np.int64],
     missing: float,
+    keep: bool,
     out: npt.NDArray[np.float64],
 ) -> None:
     n_rows, n_cols = heights.shape
@@ -479,7 +496,10 @@ def _sample_cells(
             value = _along(heights, i, j, fu)
             if fv > 0.0:
                 value += (_along(heights, i + 1, j, fu) - value) * fv
-        out[k] = np.float32(missing if math.isnan(value) else value)
+        if not math.isnan(value):
+            out[k] = np.float32(value)
+        elif not keep:
+            out[k] = np.float32(missing)
 
 
 @kernel

@@ -1,6 +1,5 @@
 """The scene of an analysis: cameras, buildings, terrain and water of the city, in the analysis system."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from sqlalchemy.engine import Connection
 from gis.settings import CityConfig
 from gis.visibility_surface import Buildings, Surface, Terrain
 from layers.frames import read_frame
-from layers.rasters import dem_rasters, dem_window
+from layers.rasters import dem_parts
 
 __all__ = ["Scene", "read_scene"]
 
@@ -86,11 +85,11 @@ def read_scene(connection: Connection, city: CityConfig, home: Path, *, cell_m: 
     )
     missing: float | None = None
     if terrain is not None and len(cameras):
-        west, south, east, north = terrain.bounds
+        west, south, east, north = terrain.chain[-1].bounds
         x, y = cameras.geometry.x.to_numpy(), cameras.geometry.y.to_numpy()
         outside = int(np.count_nonzero((x < west) | (x > east) | (y < south) | (y > north)))
-        if outside or np.isnan(terrain.heights_m).any():
-            missing = float(np.nanmedian(terrain.heights_m))
+        if outside or np.isnan(terrain.chain[-1].heights_m).any():
+            missing = float(np.nanmedian(terrain.chain[-1].heights_m))
             notes = (
                 *notes,
                 f"{outside} cameras stand outside the terrain model: level ground at {missing:.0f} m assumed there",
@@ -112,12 +111,11 @@ def _terrain(
         return None, 0.0, ()
     west, south, east, north = cameras.total_bounds
     bounds = (west - _MARGIN_M, south - _MARGIN_M, east + _MARGIN_M, north + _MARGIN_M)
-    rasters = dem_rasters(connection, bounds, srid=srid)
-    if not rasters:
-        return None, 0.0, ()
-    area = (bounds[2] - bounds[0]) * (bounds[3] - bounds[1])
-    cell_m = max(min(raster.cell_m for raster in rasters), math.sqrt(area / _TERRAIN_CELLS_MAX))
-    heights, affine, filled = dem_window(connection, home, bounds, srid=srid, cell_m=cell_m)
-    share = float(filled.mean()) if filled.size else 0.0
+    parts = dem_parts(connection, home, bounds, srid=srid, cells_max=_TERRAIN_CELLS_MAX)
+    terrain: Terrain | None = None
+    for heights, affine, _ in reversed(parts):  # the coarsest is beyond all others
+        terrain = Terrain(heights, affine.c, affine.f, affine.a, -affine.e, beyond=terrain)
+    cells = sum(filled.size for _, _, filled in parts)
+    share = sum(int(filled.sum()) for _, _, filled in parts) / cells if cells else 0.0
     notes = (f"{share:.1%} of the terrain model was void and has been filled",) if share > 0 else ()
-    return Terrain(heights, affine.c, affine.f, affine.a, -affine.e), share, notes
+    return terrain, share, notes

@@ -6,6 +6,7 @@ A raster is two files, ``NAME.tif`` (heights) and ``NAME.flags.tif`` (measured, 
 
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -32,6 +33,7 @@ from layers.database import Database
 __all__ = [
     "Raster",
     "add_heights",
+    "dem_parts",
     "dem_rasters",
     "dem_window",
     "find_raster",
@@ -172,6 +174,31 @@ def dem_window(
         heights[empty] = more[empty]
         filled[empty] = more_filled[empty]
     return heights, transform, filled
+
+
+def dem_parts(
+    connection: Connection, home: Path, bounds: Bounds, *, srid: int, cells_max: int
+) -> list[tuple[NDArray[np.float32], Affine, NDArray[np.bool_]]]:
+    """The elevation models that overlap a window, each in its own resolution, the finest first; as `dem_window` otherwise.
+
+    Parameters
+    ----------
+    cells_max : int
+        A model that would have more cells in the window is read coarser.
+    """
+    parts = []
+    for raster in dem_rasters(connection, bounds, srid=srid):
+        west, south, east, north = raster.bounds
+        if raster.srid != srid:
+            west, south, east, north = transformer(raster.srid, srid).transform_bounds(
+                west, south, east, north, densify_pts=21
+            )
+        own = (max(west, bounds[0]), max(south, bounds[1]), min(east, bounds[2]), min(north, bounds[3]))
+        area = max(own[2] - own[0], 0.0) * max(own[3] - own[1], 0.0)
+        if area > 0.0:
+            cell_m = max(raster.cell_m, math.sqrt(area / cells_max))
+            parts.append(read_heights(*raster.files(home), own, srid=srid, cell_m=cell_m))
+    return parts
 
 
 @contextmanager
