@@ -66,7 +66,7 @@ class Terrain:
 
     @property
     def chain(self) -> "tuple[Terrain, ...]":
-        """This model and those beyond it, the finest first."""
+        """The model itself and those beyond it, the finest first."""
         return (self,) if self.beyond is None else (self, *self.beyond.chain)
 
     @property
