@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import edits, items, pages, processes, schemas, tiles
+from api import edits, items, pages, processes, rasters, records, schemas, styles, tiles
 from api.asking import language, reject_unknown
 from api.live import Counters, LiveCatalogue
 from api.portal import portal_routes
@@ -216,6 +216,14 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route(tile, tiles.get_tileset),
         Route(tile + "/metadata", tiles.get_tilejson),
         Route(tile + "/tilejson.json", tiles.get_tilejson),
+        Route(here + "/styles", styles.get_styles),
+        Route(here + "/styles/{style}", styles.get_style),
+        Route("/records", records.get_records),
+        Route("/records/{record}", records.get_record),
+        Route("/rasters", rasters.get_rasters),
+        Route("/rasters/{raster}", rasters.get_raster),
+        Route("/rasters/{raster}/coverage", rasters.get_coverage),
+        Route("/rasters/{raster}/map", rasters.get_map),
         Route("/processes", processes.get_processes),
         Route("/processes/{process}", processes.get_process),
         Route("/processes/{process}/execution", processes.execute, methods=["POST"]),

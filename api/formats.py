@@ -134,6 +134,8 @@ def write_file(conninfo: str, principal: Principal, asked: Asked) -> str:
     os.close(handle)
     path = Path(name)
     path.unlink()
+    # when this process is killed its statement ends too
+    conninfo = psycopg.conninfo.make_conninfo(conninfo, options="-c client_connection_check_interval=500 -c search_path=public")
     try:
         with driver_errors(), psycopg.connect(conninfo, application_name="baige-export") as quoting:
             query = _literal(quoting, select)

@@ -195,6 +195,47 @@ def _write_schema(source: Source) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _add_services(paths: dict[str, Any]) -> None:
+    """Processes, jobs, records and rasters."""
+    plain = ["f", "lang"]
+    job = ("404",)
+
+    def path(name: str) -> dict[str, Any]:
+        return _parameter(name, {"type": "string"}, f"Id of a {name}", where="path")
+
+    def add(address: str, summary: str, content: dict[str, Any], name: str, *names: str, method: str = "get", ok: str = "200") -> None:
+        operation = _get(summary, plain if not names else ["lang"], content, tag="server", name=name, codes=job)
+        operation.setdefault("parameters", [])
+        operation["parameters"] += [path(n) for n in names]
+        if ok != "200":
+            operation["responses"][ok] = operation["responses"]["200"]
+        paths.setdefault(address, {})[method] = operation
+
+    data = _document(None, html=False)
+    add("/processes", "Processes", _document(None), "processes")
+    add("/processes/{process}", "A process", _document(None), "process", "process")
+    add("/jobs", "Jobs", data, "jobs")
+    add("/jobs/{job}", "A job", data, "job", "job")
+    add("/jobs/{job}", "Dismiss a job", data, "dismissJob", "job", method="delete")
+    add("/jobs/{job}/results", "Result of a job", data, "results", "job")
+    add("/records", "Catalogue of layers and runs", {"application/geo+json": {"schema": _ref("schemas", "featureCollection")}}, "records")
+    add("/records/{record}", "A record", {"application/geo+json": {"schema": {"type": "object"}}}, "record", "record")
+    add("/rasters", "Rasters", data, "rasters")
+    add("/rasters/{raster}", "A raster", data, "raster", "raster")
+    tiff = {"image/tiff; application=geotiff": {"schema": {"type": "string", "format": "binary"}}}
+    add("/rasters/{raster}/coverage", "Values of a raster", tiff, "rasterCoverage", "raster")
+    picture = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+    add("/rasters/{raster}/map", "A picture of a raster", picture, "rasterMap", "raster")
+    for address in ("/rasters/{raster}/coverage", "/rasters/{raster}/map"):
+        paths[address]["get"]["parameters"] += [_ref("parameters", "bbox"), _ref("parameters", "bbox-crs")]
+    add("/processes/{process}/execution", "Run a process", data, "execute", "process", method="post", ok="201")
+    operation = paths["/processes/{process}/execution"]["post"]
+    operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": {
+        "type": "object", "properties": {"inputs": {"type": "object"}, "response": {"type": "string"}}}}}}  # fmt: skip
+    for code in ("403", "413", "415", "422"):
+        operation["responses"][code] = _ref("responses", code)
+
+
 def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
     """The whole document, for what ``role`` may see; titles in ``lang``."""
     schemas = _schemas()
@@ -212,6 +253,7 @@ def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
                         codes=("404",)),
         },
     }  # fmt: skip
+    _add_services(paths)
     tags = [{"name": "server", "description": "The server"}]
     for name in state.catalogue.layers:
         source = state.catalogue.source(name, role)
@@ -247,6 +289,8 @@ def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
         paths[f"{here}/items/{{featureId}}"] = item
         if layer.has_geometry:
             paths[f"{here}/tiles"] = {"get": _get(f"{title}: tile sets", plain, _document(None), tag=name, name=f"{name}.tilesets", codes=("404",))}
+            paths[f"{here}/styles"] = {"get": _get(f"{title}: styles", ["lang"], _document(None, html=False), tag=name, name=f"{name}.styles",
+                                                   codes=("404",))}  # fmt: skip
             tile_path = f"{here}/tiles/{{tileMatrixSetId}}"
             paths[tile_path] = {"get": _get(f"{title}: a tile set", ["tileMatrixSetId", "lang"], _document(None, html=False), tag=name,
                                             name=f"{name}.tileset", codes=("404",))}  # fmt: skip

@@ -11,8 +11,10 @@ __all__ = ["command"]
 
 @click.command("worker")
 @click.option("--concurrency", type=click.IntRange(1, 64), default=1, show_default=True, help="Jobs at the same time. 同时执行的任务数。")
+@click.option("--dead-after", "dead_s", type=click.FloatRange(1, 3600), default=20.0, show_default=True,
+              help="Seconds of silence after which another worker's job is done again. 判定其他执行器失效的秒数。")  # fmt: skip
 @pass_app
-def command(app: AppContext, concurrency: int) -> None:
+def command(app: AppContext, concurrency: int, dead_s: float) -> None:
     """Do the jobs that clients queue; as many workers as you like. 执行任务队列。"""
     from api.jobs.worker import run_worker
 
@@ -20,4 +22,4 @@ def command(app: AppContext, concurrency: int) -> None:
     # jobs are processes of their own, which find home and database by the environment
     os.environ["BAIGE_HOME"] = str(app.settings.home)
     app.say("Worker started; Ctrl-C ends it.", "任务执行器已启动，按 Ctrl-C 结束。")
-    run_worker(database.conninfo, app.settings.home, concurrency=concurrency)
+    run_worker(database.conninfo, app.settings.home, concurrency=concurrency, dead_s=dead_s)

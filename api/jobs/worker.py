@@ -21,7 +21,7 @@ log = logging.getLogger("baige.worker")
 
 _POLL_S = 0.5
 #: A worker that has shown no sign of life for so long is taken for dead, and its job is done again.
-_DEAD_S = 20.0
+DEAD_S = 20.0
 _RETENTION_DAYS = 30
 
 
@@ -54,11 +54,11 @@ async def _run(store: JobStore, job: uuid.UUID) -> None:
     await asyncio.to_thread(store.finish, job, attempt, status="failed", message="the process ended without a result")
 
 
-async def _tidy(app: App, store: JobStore, home: Path) -> None:
+async def _tidy(app: App, store: JobStore, home: Path, dead_s: float) -> None:
     """Bring jobs of dead workers back into the queue, and forget old ones."""
     while True:
         try:
-            for stalled in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=_DEAD_S):
+            for stalled in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=dead_s):
                 log.warning("job %s of a dead worker is done again", stalled.task_kwargs.get("job"))
                 await app.job_manager.retry_job(stalled)
             for gone in await asyncio.to_thread(store.forget_old, days=_RETENTION_DAYS):
@@ -66,10 +66,10 @@ async def _tidy(app: App, store: JobStore, home: Path) -> None:
                     path.unlink(missing_ok=True)
         except (BaigeError, OSError) as error:
             log.warning("tidying failed: %s", type(error).__name__)
-        await asyncio.sleep(_DEAD_S / 4)
+        await asyncio.sleep(dead_s / 4)
 
 
-async def _work(conninfo: str, home: Path, concurrency: int) -> None:
+async def _work(conninfo: str, home: Path, concurrency: int, dead_s: float) -> None:
     store = JobStore(conninfo)
     await asyncio.to_thread(store.prepare)
     app = queue_app(conninfo)
@@ -79,22 +79,22 @@ async def _work(conninfo: str, home: Path, concurrency: int) -> None:
         await _run(store, uuid.UUID(job))
 
     async with app.open_async():
-        tidying = asyncio.create_task(_tidy(app, store, home))
+        tidying = asyncio.create_task(_tidy(app, store, home, dead_s))
         try:
             await app.run_worker_async(
-                queues=["baige"], concurrency=concurrency, fetch_job_polling_interval=2.0, update_heartbeat_interval=5.0,
-                stalled_worker_timeout=_DEAD_S, shutdown_graceful_timeout=2.0,
+                queues=["baige"], concurrency=concurrency, fetch_job_polling_interval=2.0, update_heartbeat_interval=dead_s / 4,
+                stalled_worker_timeout=dead_s, shutdown_graceful_timeout=2.0,
             )  # fmt: skip
         finally:
             tidying.cancel()
 
 
-def run_worker(conninfo: str, home: Path, *, concurrency: int = 1) -> None:
-    """Work until told to stop. A lost database is waited for."""
+def run_worker(conninfo: str, home: Path, *, concurrency: int = 1, dead_s: float = DEAD_S) -> None:
+    """Work until told to stop. A lost database is waited for; jobs of workers silent for ``dead_s`` are done again."""
     while True:
         started = time.monotonic()
         try:
-            asyncio.run(_work(conninfo, home, concurrency))
+            asyncio.run(_work(conninfo, home, concurrency, dead_s))
             return
         except Exception as error:  # noqa: BLE001 - whatever the queue raises when the database goes, the worker comes back
             log.warning("worker interrupted: %s", type(error).__name__)

@@ -1,0 +1,88 @@
+"""The catalogue of layers, runs and rasters as records (in the form of OGC API – Records): what there is, whence, and from which run."""
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.access import principal_of
+from api.asking import language, read_limit, reject_unknown
+from api.extents import extent_of
+from api.state import State
+from gis.errors import NotFound
+from layers.access import Principal
+from layers.query.fragment import Fragment
+
+__all__ = ["get_record", "get_records"]
+
+_LAYERS = "SELECT name, change_counter, changed_at FROM baige_sys.layer"
+_RUNS = (
+    "SELECT id::text, kind, coalesce(title, kind), parameters::text, inputs::text, software, synthetic, started_at, finished_at"
+    " FROM baige_sys.run WHERE state = 'done' ORDER BY finished_at DESC LIMIT 500"
+)
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _polygon(box: tuple[float, float, float, float]) -> dict[str, Any]:
+    w, s, e, n = box
+    return {"type": "Polygon", "coordinates": [[[w, s], [e, s], [e, n], [w, n], [w, s]]]}
+
+
+async def _records(state: State, principal: Principal, lang: str) -> list[dict[str, Any]]:
+    base, found = state.serve.base_url, []
+    changed = {_text(name): (counter, at) for name, counter, at in await state.reader.plain(_LAYERS)}
+    for name in state.catalogue.layers:
+        source = state.catalogue.source(name, principal.role)
+        layer = source.declaration
+        counter, at = changed.get(name, (0, None))
+        description = layer.description_zh if lang == "zh" else layer.description_en
+        found.append({
+            "type": "Feature", "id": name, "conformsTo": ["http://www.opengis.net/spec/ogcapi-records-1/1.0/conf/record-core"],
+            "geometry": _polygon(await extent_of(state, principal, source)) if layer.has_geometry else None, "time": None,
+            "properties": {"type": "dataset", "title": layer.title(lang), "description": description, "keywords": [layer.theme, layer.kind],
+                           "updated": at, "language": {"code": lang}, "baige:version": counter, "baige:classification": layer.classification},
+            "links": [{"rel": "collection", "type": "application/json", "href": f"{base}/collections/{name}"},
+                      {"rel": "items", "type": "application/geo+json", "href": f"{base}/collections/{name}/items"}],
+        })  # fmt: skip
+    if principal.role != "public":
+        for run, kind, title, parameters, inputs, software, synthetic, started, finished in await state.reader.fetch(principal, Fragment(_RUNS)):
+            found.append({
+                "type": "Feature", "id": f"run-{_text(run)}", "geometry": None, "time": {"interval": [started, finished or ".."]},
+                "properties": {"type": "analysis-run", "title": _text(title), "keywords": [_text(kind)], "created": finished,
+                               "baige:parameters": orjson.Fragment(parameters), "baige:inputs": orjson.Fragment(inputs),
+                               "baige:software": _text(software), "baige:synthetic": synthetic},
+                "links": [],
+            })  # fmt: skip
+    return found
+
+
+async def get_records(request: Request) -> Response:
+    """All records; ``q`` finds words in titles, descriptions and ids, ``type`` a kind."""
+    query = request.query_params
+    reject_unknown(query, ("f", "lang", "q", "type", "limit"))
+    state: State = request.app.state.baige
+    lang = language(query, request.headers)
+    records = await _records(state, await principal_of(request), lang)
+    if "type" in query:
+        records = [r for r in records if r["properties"]["type"] == query["type"]]
+    for word in query.get("q", "").lower().split()[:10]:
+        records = [r for r in records if word in f"{r['id']} {r['properties']['title']} {r['properties'].get('description', '')}".lower()]
+    shown = records[: read_limit(query.get("limit"), default=state.serve.limit_default, maximum=state.serve.limit_max)]
+    links = [{"rel": "self", "type": "application/geo+json", "href": f"{state.serve.base_url}/records"}]
+    body = {"type": "FeatureCollection", "numberMatched": len(records), "numberReturned": len(shown), "features": shown, "links": links}
+    return Response(orjson.dumps(body), headers={"Cache-Control": "no-cache"}, media_type="application/geo+json")
+
+
+async def get_record(request: Request) -> Response:
+    """One record."""
+    reject_unknown(request.query_params, ("f", "lang"))
+    state: State = request.app.state.baige
+    lang = language(request.query_params, request.headers)
+    for record in await _records(state, await principal_of(request), lang):
+        if record["id"] == request.path_params["record"]:
+            return Response(orjson.dumps(record), headers={"Cache-Control": "no-cache"}, media_type="application/geo+json")
+    raise NotFound("There is no such record.", zh="没有此条目。")
