@@ -1,12 +1,13 @@
 """The database: connections, transactions under a principal, and the one place where driver errors become ours."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import psycopg.errors as pge
+import psycopg.rows
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, make_url
 
@@ -119,7 +120,11 @@ class Database:
             pool_pre_ping=True,
             pool_timeout=30,
             # "$user" would be the schema of the layers where the owner is called baige
-            connect_args={"connect_timeout": 10, "application_name": "baige", "options": "-c search_path=public -c client_connection_check_interval=1000"},
+            connect_args={
+                "connect_timeout": 10,
+                "application_name": "baige",
+                "options": "-c search_path=public -c client_connection_check_interval=1000",
+            },
         )
 
     @property
@@ -170,6 +175,14 @@ class Database:
         if not isinstance(driver, psycopg.Connection):
             raise QueryFailed("Not a psycopg connection.", zh="不是 psycopg 连接。")
         return driver
+
+    @staticmethod
+    def fetch(connection: Connection, sql: str, values: Sequence[Any], *, most: int) -> list[tuple[Any, ...]]:
+        """Rows of a query with ``%s`` placeholders (as `layers.query` makes them), at most ``most``, in the same transaction."""
+        driver = Database.driver_connection(connection)
+        with driver_errors(), driver.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+            cursor.execute(sql.encode(), values)
+            return cursor.fetchmany(most)
 
     @staticmethod
     def script(connection: Connection, sql: str) -> None:

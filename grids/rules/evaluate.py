@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gis.errors import QueryFailed
 from gis.settings import CityConfig
 from grids.rules.table import Rule, Side
-from layers.database import Database, driver_errors
+from layers.database import Database
 from layers.declaration import LayerDeclaration
 from layers.query.cql2_sql import compile_filter
 from layers.query.fragment import Fragment
@@ -113,10 +112,7 @@ def fetch(connection: Connection, query: Fragment) -> list[tuple[object, ...]]:
     ------
     QueryFailed, DatabaseTimeout
     """
-    driver = Database.driver_connection(connection)
-    with driver_errors(), driver.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        cursor.execute(query.text.encode(), query.params)
-        return cursor.fetchmany(_FINDINGS_MAX)
+    return Database.fetch(connection, query.text, query.params, most=_FINDINGS_MAX)
 
 
 def _threshold(rule: Rule, sides: Sides) -> Fragment:
