@@ -194,14 +194,14 @@ RUIN_MAX = 6
 BLINK = 0.03
 """Chance that recreate passes the best site by."""
 
-ROUNDS_PER_SITE = 200
+ROUNDS_PER_SITE = 100
 """Steps of ruin and recreate for each site to choose, at effort 1."""
 
 ROUNDS_MIN = 40_000
 """Steps of ruin and recreate at effort 1, at least."""
 
-WORK_MAX = 4.0e10
-"""Most elementary updates of ruin and recreate at effort 1: about half a minute on one core."""
+WORK_MAX = 2.0e10
+"""Most elementary updates of ruin and recreate at effort 1: about ten seconds on one core."""
 
 BOUND_ROUNDS = (400, 1500)
 """Least and most subgradient steps at effort 1; between them as many as take about as long as the search beside
