@@ -161,10 +161,12 @@ def _one(
                         t1 = min(t + half, 1.0)
                         if t0 >= t1:
                             continue
-                        x2 = x1 + t1 * ex
-                        y2 = y1 + t1 * ey
-                        x1 += t0 * ex
-                        y1 += t0 * ey
+                        if t1 < 1.0:  # ends within the circle stay to the bit, so that neighbours still meet
+                            x2 = x1 + t1 * ex
+                            y2 = y1 + t1 * ey
+                        if t0 > 0.0:
+                            x1 += t0 * ex
+                            y1 += t0 * ey
                     # an edge across the start of the sector is cut there
                     cuts = (
                         2 if y1 < 0.0 <= y2 and x1 * y2 - x2 * y1 > 0.0 and x1 + (x2 - x1) * y1 / (y1 - y2) > 0.0 else 1
@@ -235,7 +237,7 @@ def _one(
     e = 0
     while e < n_events:
         here = keys[order[e]]
-        while e < n_events and keys[order[e]] <= here:
+        while e < n_events and keys[order[e]] <= here + 1.0e-13:
             w = what[order[e]]
             if w > 0:
                 active[n_active] = w - 1
