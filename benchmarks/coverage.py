@@ -1,7 +1,8 @@
 """Coverage of a whole city: ``python -m benchmarks.coverage [--cameras N]``.
 
-60,000 directed cameras over 20 × 20 km with terrain and 60,000 buildings, cells of 1 m, three densities, blind zones, four products. Asserts that fast agrees
-with exact, that tiling and workers do not matter, and that one changed camera equals a new run.
+60,000 directed cameras over 20 × 20 km with terrain and 60,000 buildings, cells of 1 m, three densities, blind zones,
+four products. Asserts that fast agrees with exact, that tiling and workers do not matter, and that one changed camera
+equals a new run.
 """
 
 import argparse
@@ -60,7 +61,8 @@ def main() -> None:
         times.append(wall)
         back, wall, _ = timed(lambda change=change, i=i: update(change.result, surface, after=table.take([i])))
         times.append(wall)
-        assert back.result.same_as(result) and back.result.fingerprint == result.fingerprint
+        assert back.result.same_as(result)
+        assert back.result.fingerprint == result.fingerprint
     worst, middle = max(times) * 1e3, sorted(times)[len(times) // 2] * 1e3
     print(f"one camera taken out or put in: {middle:.1f} ms median, {worst:.1f} ms at most")
 

@@ -12,6 +12,7 @@ from gis.cameras import Assumed, prepare
 from gis.coverage import PRODUCTS, compute
 from gis.coverage_chunks import CHUNK
 from gis.coverage_explain import Cause, explain
+from gis.coverage_sensitivity import sensitivity
 from gis.coverage_update import update
 from gis.coverage_views import privacy, seen_only_by, views
 from gis.errors import Cancelled, Conflict, DataError, InputError, LimitExceeded
@@ -451,3 +452,24 @@ def test_no_cameras_give_an_empty_result():
     result = compute({"x": [], "y": []})
     assert result.chunks == {}
     assert result.area_m2("possible_installed") == 0
+
+
+def test_sensitivity_moves_only_what_was_assumed():
+    columns = {"x": [0.5, 300.5], "y": [0.5, 0.5], "azimuth_deg": [0.0, 0.0], "view_dist_m": [50.0, None]}
+    columns |= {
+        "vfov_deg": [90.0, 90.0],
+        "tilt_deg": [30.0, 30.0],
+        "mount_height_m": [6.0, 6.0],
+        "res_w_px": [8000, 8000],
+    }
+    found = {s.assumption: s for s in sensitivity(columns, Surface(cell_m=1.0), change=0.2)}
+    assert set(found) == {"hfov_deg", "view_dist_m"}
+    reach = found["view_dist_m"]
+    assert (reach.cameras, reach.assumed, reach.low, reach.high) == (1, 100.0, 80.0, 120.0)
+    # the second camera's sector grows and shrinks with the square of its range
+    assert reach.area_high_m2 - reach.area_m2 == pytest.approx(math.pi / 6 * (120**2 - 100**2), rel=0.02)
+    assert reach.area_m2 - reach.area_low_m2 == pytest.approx(math.pi / 6 * (100**2 - 80**2), rel=0.02)
+    assert found["hfov_deg"].cameras == 2
+    assert found["hfov_deg"].swing == pytest.approx(0.2, abs=0.01)
+    with pytest.raises(InputError):
+        sensitivity(columns, Surface(cell_m=1.0), change=2.0)

@@ -50,7 +50,7 @@ def places(town):
     box = town.buildings.bounds
     found = []
     while len(found) < 24:
-        west, south, east, north = box[rng.integers(len(box))]
+        west, south, _, _ = box[rng.integers(len(box))]
         x, y = west + rng.uniform(-15, 15), south + rng.uniform(-15, 15)
         row, col = town.cell_of([x], [y])
         here = town.window(int(row[0]), int(col[0]), 1, 1)
