@@ -72,7 +72,7 @@ class Source(Protocol):
 
     @property
     def count(self) -> int | None:
-        """Rows, where the format knows; None elsewhere."""
+        """Rows, where the format knows (of text, about); None elsewhere."""
         ...
 
     def chunks(self) -> Iterator[Chunk]:

@@ -26,8 +26,17 @@ from layers.loading.planning import make_plan, own_references, self_referring
 from layers.loading.preparing import Duplicates, Plan, Prepared, Rejected, prepare, raw_row
 from layers.loading.reasons import REASONS, Fault
 from layers.loading.report import LoadReport
-from layers.loading.rules import DEFAULTED
-from layers.loading.storing import Merged, Target, copy_direct, copy_staged, is_empty, lock_layer, merge, open_target
+from layers.loading.storing import (
+    Merged,
+    Target,
+    claim_empty,
+    copy_direct,
+    copy_staged,
+    lacking_fields,
+    lock_layer,
+    merge,
+    open_target,
+)
 from layers.models import layer_srid
 from layers.registry import declaration_of, storage_srid
 
@@ -138,7 +147,8 @@ def _load(
                 keys.insert(0, ("_id",))
             merged = merge(connection, target, staging, names, keys=keys)
             report.inserted, report.updated, report.unchanged = merged.inserted, merged.updated, merged.unchanged
-            for row in _refused(plan, source, merged):
+            missing = lacking_fields(target, names)
+            for row in _refused(plan, source, merged, missing):
                 _reject(row, report, rejected, options)
         if report.inserted:
             change.count_inserted(report.inserted)
@@ -158,12 +168,9 @@ def _may_go_direct(
 ) -> bool:
     if principal.role != "owner" or (source.count or 0) < _DIRECT_MIN or self_referring(plan):
         return False
-    lacking = [
-        f for f in target.declaration.all_fields if f.required and f.name not in names and f.name not in DEFAULTED
-    ]
-    if lacking or (target.declaration.has_geometry and "geom" not in names):
+    if lacking_fields(target, names) or (target.declaration.has_geometry and "geom" not in names):
         return False
-    return is_empty(connection, target)
+    return claim_empty(connection, target)
 
 
 def _batches(
@@ -214,7 +221,7 @@ def _reject(row: Rejected, report: LoadReport, rejected: list[Rejected], options
         )
 
 
-def _refused(plan: Plan, source: Source, merged: Merged) -> Iterator[Rejected]:
+def _refused(plan: Plan, source: Source, merged: Merged, missing: list[str]) -> Iterator[Rejected]:
     """Rows that the merge refused, read again from the source so that the quarantine shows them as they came."""
     if not merged.refused:
         return
@@ -223,7 +230,8 @@ def _refused(plan: Plan, source: Source, merged: Merged) -> Iterator[Rejected]:
             code = merged.refused.get(number)
             if code is not None:
                 raw, wkb = raw_row(plan, chunk, index)
-                yield Rejected(number, [Fault(number, "", "", None, REASONS[code])], raw, wkb)
+                about = missing if code == "missing" else [""]
+                yield Rejected(number, [Fault(number, name, name, None, REASONS[code]) for name in about], raw, wkb)
 
 
 def _as_owner(connection: Connection, principal: Principal, act: Callable[[], None]) -> None:

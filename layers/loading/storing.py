@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import psycopg.errors
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,7 +20,18 @@ from layers.loading.chunks import ahead
 from layers.loading.copying import HEADER, TRAILER, encode_rows
 from layers.loading.rules import DEFAULTED
 
-__all__ = ["Merged", "Target", "copy_direct", "copy_staged", "is_empty", "lock_layer", "merge", "open_target"]
+__all__ = [
+    "Merged",
+    "Target",
+    "claim_empty",
+    "copy_direct",
+    "copy_staged",
+    "is_empty",
+    "lacking_fields",
+    "lock_layer",
+    "merge",
+    "open_target",
+]
 
 log = logging.getLogger(__name__)
 
@@ -210,13 +222,20 @@ def _match(
         out.refused[int(row)] = "duplicate_target"
 
 
+def lacking_fields(target: Target, names: Sequence[str]) -> list[str]:
+    """Required fields that are not among ``names`` and that the database does not fill."""
+    return [
+        declared.name
+        for declared in target.declaration.all_fields
+        if declared.required and declared.name not in names and declared.name not in DEFAULTED
+    ]
+
+
 def _refuse_incomplete(
     connection: Connection, target: Target, staging: str, matched: str, names: Sequence[str], out: Merged
 ) -> None:
     """A file without a required column or without places can update features, but not make new ones."""
-    lacking = [
-        f.name for f in target.declaration.all_fields if f.required and f.name not in names and f.name not in DEFAULTED
-    ]
+    lacking = lacking_fields(target, names)
     no_place = target.declaration.has_geometry and "geom" not in names
     if not lacking and not no_place:
         return
@@ -263,14 +282,54 @@ def _indexes(connection: Connection, target: Target) -> list[tuple[str, str]]:
     return [(str(name), str(definition)) for name, definition in rows]
 
 
+def claim_empty(connection: Connection, target: Target) -> bool:
+    """Lock a layer that has no rows for this transaction alone: readers wait, they would see an empty layer.
+
+    False, and no lock, where it has rows or is in use for longer than a moment.
+    """
+    if not is_empty(connection, target):
+        return False
+    nested = connection.begin_nested()
+    try:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+        connection.exec_driver_sql(f"LOCK TABLE {target.table} IN ACCESS EXCLUSIVE MODE")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        empty = is_empty(connection, target)  # somebody may have written while we waited
+    except sa.exc.OperationalError as error:
+        nested.rollback()
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            return False
+        raise
+    if empty:
+        nested.commit()
+    else:
+        nested.rollback()
+    return empty
+
+
+def _renew(connection: Connection, target: Target) -> None:
+    """Give the empty table new files: what a transaction writes into files of its own needs no log (with ``wal_level = minimal``).
+
+    TRUNCATE is refused on layers since it leaves no history; of no rows there is none. A table that others refer to cannot be truncated.
+    """
+    referred = sa.text(
+        "SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass(:name))"
+    )
+    if connection.execute(referred, {"name": target.table}).scalar_one():
+        return
+    connection.exec_driver_sql(f"ALTER TABLE {target.table} DISABLE TRIGGER d_refuse_truncate")
+    connection.exec_driver_sql(f"TRUNCATE {target.table}")
+    connection.exec_driver_sql(f"ALTER TABLE {target.table} ENABLE TRIGGER d_refuse_truncate")
+
+
 def copy_direct(
     connection: Connection, target: Target, names: Sequence[str], batches: Iterator[dict[str, pa.Array]]
 ) -> int:
     """COPY into an empty layer itself; its indexes are dropped first and built at the end, all inside the transaction.
 
-    Needs the owner of the table, and keeps readers waiting until the transaction ends: they would see an empty layer.
+    Needs the owner of the table and `claim_empty` before it.
     """
-    connection.exec_driver_sql(f"LOCK TABLE {target.table} IN ACCESS EXCLUSIVE MODE")
+    _renew(connection, target)
     indexes = _indexes(connection, target)
     for name, _definition in indexes:
         connection.exec_driver_sql(f'DROP INDEX baige."{name}"')
@@ -282,7 +341,10 @@ def copy_direct(
     columns = ["id", *names]
     statement = f"COPY {target.table} ({_quoted(columns)}) FROM STDIN (FORMAT binary)"
     count = _stream(connection, statement, renamed(), columns, target.types)
-    connection.exec_driver_sql("SET LOCAL maintenance_work_mem = '512MB'")
+    connection.exec_driver_sql(
+        "SELECT set_config('maintenance_work_mem', '256MB', true)"
+        " WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB')"
+    )
     for _name, definition in indexes:
         connection.exec_driver_sql(definition)
     return count

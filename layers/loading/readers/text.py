@@ -175,7 +175,6 @@ class TextSource:
         self._path = path
         self.has_geometry = False
         self.crs: str | None = None
-        self.count: int | None = None
         self.notes: list[tuple[str, str]] = []
         asked = known_encoding(options.encoding) if options.encoding else None
         self._encoding = _survey(path, asked)
@@ -199,6 +198,10 @@ class TextSource:
         if self._header:
             self.notes.append((f"表头取自第 {self._header + 1} 行", f"headers taken from row {self._header + 1}"))
         self.headers = header_names(rows[self._header])
+        # About as many rows as lines like those at the top; only to tell a large load from a small one.
+        self.count: int | None = (
+            path.stat().st_size * len(rows) // max(1, len("".join(map("".join, rows)).encode()) * 11 // 10)
+        )
 
     def _head(self) -> str:
         with self._path.open("rb") as file:
