@@ -207,7 +207,7 @@ def test_planner_flies_to_a_gap_and_filters_by_cause(tab: Page, server: str) -> 
     expect(gaps).to_have_count(6)
     gaps.first.locator("button").click()
     expect(tab.locator("#detail h2")).to_have_text("缺口1")
-    until(tab, "Number(new URLSearchParams(location.hash.slice(1)).get('at').split('/')[0]) > 15")
+    until(tab, "Number(new URLSearchParams(location.hash.slice(1)).get('at')?.split('/')[0]) > 15")
     tab.locator("#unit").select_option("county")
     expect(tab.locator("#panels")).to_contain_text("county1")
 
@@ -357,5 +357,5 @@ def test_wrong_key_is_said(browser: Browser, server: str) -> None:
     page.locator("#key").click()
     page.locator("#key-value").fill("bg_nothing_at-all")
     page.get_by_role("button", name="使用").click()
-    expect(page.locator("#said")).to_contain_text("密钥无效")
+    expect(page.locator("#said")).to_contain_text("密钥无效", timeout=15_000)
     page.close()

@@ -49,7 +49,7 @@ export async function makeMap() {
     pitchWithRotate: false,
     touchPitch: false,
     fadeDuration: 0,
-    transformRequest: (url) => (url.startsWith(root) ? { url, headers: headers() } : { url }),
+    transformRequest: (url) => ({ url, headers: headers(), credentials: "omit" }),
   });
   map.touchZoomRotate.disableRotation();
   map.keyboard.disableRotation();

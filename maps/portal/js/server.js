@@ -20,7 +20,8 @@ export class Refused extends Error {
 export async function ask(path, { signal, ...options } = {}) {
   let response;
   try {
-    response = await fetch(root + path, { ...options, headers: { ...headers(), "Accept-Language": document.documentElement.lang, ...options.headers }, signal });
+    // Without credentials of the browser's own: a 401 must come to us, not open the browser's password window.
+    response = await fetch(root + path, { credentials: "omit", ...options, headers: { ...headers(), "Accept-Language": document.documentElement.lang, ...options.headers }, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     tell("服务器没有应答，请稍后再试。", "The server does not answer; try again later.", { bad: true });

@@ -141,9 +141,11 @@ export function setUpTools(place) {
   map.on("dblclick", () => { if (mode === "measure") leave(); });
   map.on("mousedown", (event) => { if (mode === "select") dragging = [event.lngLat.lng, event.lngLat.lat]; });
   map.on("mousemove", (event) => { if (dragging) scratch([rectangle(dragging, [event.lngLat.lng, event.lngLat.lat])]); });
-  map.on("mouseup", (event) => {
+  // On the window: the rectangle may end outside the map or over another panel.
+  window.addEventListener("mouseup", (event) => {
     if (!dragging) return;
-    const from = dragging, to = [event.lngLat.lng, event.lngLat.lat];
+    const frame = map.getCanvas().getBoundingClientRect(), end = map.unproject([event.clientX - frame.left, event.clientY - frame.top]);
+    const from = dragging, to = [end.lng, end.lat];
     dragging = null;
     leave();
     if (from[0] !== to[0] && from[1] !== to[1]) showSelection(from, to, place);
