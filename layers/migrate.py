@@ -4,13 +4,9 @@ import hashlib
 import logging
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import alembic.command
-import alembic.config
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy.engine import Connection
 
 from gis.errors import ConfigError
@@ -20,6 +16,10 @@ from layers.catalogue import built_in
 from layers.database import Database
 from layers.registry import catalogue, install_layer, storage_srid
 from layers.schema import schema_metadata
+
+# Alembic takes a third of a second to import; a command that finds the schema current does without it.
+if TYPE_CHECKING:
+    import alembic.config
 
 __all__ = ["differences", "upgrade"]
 
@@ -31,8 +31,10 @@ _LOCK = 0x6261696765
 _SCHEMAS = ("baige", "baige_history", "baige_sys")
 
 
-def alembic_config(connection: Connection, srid: int) -> alembic.config.Config:
+def alembic_config(connection: Connection, srid: int) -> "alembic.config.Config":
     """Configuration of alembic over an open connection."""
+    import alembic.config
+
     config = alembic.config.Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -145,6 +147,8 @@ def upgrade(database: Database | str, *, city: CityConfig | None = None) -> None
         with base.begin() as connection:
             if _is_current(connection, srid, present):
                 return
+            import alembic.command
+
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             _prepare(connection, srid)
             alembic.command.upgrade(alembic_config(connection, srid), "head")
@@ -174,6 +178,9 @@ def differences(connection: Connection) -> list[Any]:
 
     Tables of users' layers and of the job queue are left out.
     """
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
     context = MigrationContext.configure(
         connection,
         opts={

@@ -4,14 +4,16 @@ Each layer is a table in schema ``baige``; its earlier versions stand in the tab
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from geoalchemy2 import Geometry
 from sqlalchemy.dialects import postgresql as pg
-from sqlalchemy.orm import registry
 
 from layers.declaration import FieldDeclaration, LayerDeclaration
+
+# The models and their types take half a second to import; what only reads or writes rows does without them.
+if TYPE_CHECKING:
+    from geoalchemy2 import Geometry
 
 __all__ = [
     "HISTORY_SCHEMA",
@@ -35,8 +37,10 @@ HISTORY_COLUMNS = ("replaced_at", "replaced_by", "replaced_op")
 _CHANGE_ID = "(nullif(current_setting('baige.change_id'::text, true), ''::text))::bigint"
 
 
-def geometry_type(kind: str, srid: int) -> Geometry:
+def geometry_type(kind: str, srid: int) -> "Geometry":
     """The column type of a geometry of ``kind`` (an OGC name, ``M`` suffix for measured) in EPSG ``srid``."""
+    from geoalchemy2 import Geometry
+
     measured = kind.endswith("M")
     return Geometry(kind.upper(), srid=srid, dimension=3 if measured else 2, spatial_index=False)
 
@@ -171,6 +175,8 @@ def layer_tables(
 
 def layer_models(tables: Mapping[str, sa.Table]) -> dict[str, type]:
     """Mapped classes (GeoAlchemy2 models) over the tables of layers, by layer name; for use with an ORM session."""
+    from sqlalchemy.orm import registry
+
     mapper = registry()
     models: dict[str, type] = {}
     for name, table in tables.items():
