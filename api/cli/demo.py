@@ -33,6 +33,7 @@ def steps(scale: str, out: Path) -> tuple[Step, ...]:
             "reference city (synthetic) into PostGIS", "参考城市（合成数据）入库", ("city", "build", "--scale", scale)
         ),
         Step("what the cameras cover, and the gaps", "视频覆盖与盲区", ("coverage", "run")),
+        Step("rules of the river and the city", "规则检查", ("rules", "check")),
         Step("maps", "地图", ("map", "build", "--out", str(out / "map"))),
     )
 
