@@ -35,7 +35,7 @@ from layers.frames import read_frame, replace_results
 from layers.rasters import register_coverage
 from layers.runs import run
 
-__all__ = ["INPUT_LAYERS", "CoverageReport", "run_coverage"]
+__all__ = ["INPUT_LAYERS", "CoverageReport", "Step", "answers", "figures", "read_context", "run_coverage"]
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def run_coverage(
         tell("reading the layers", "读取图层", 0, 1)
         with database.begin(readonly=True, snapshot=True) as connection:
             scene = read_scene(connection, city, home, cell_m=cell_m)
-            context = _read_context(connection, city.analysis_srid)
+            context = read_context(connection, city.analysis_srid)
         tell("reading the layers", "读取图层", 1, 1)
         table = prepare(
             scene.cameras,
@@ -144,7 +144,7 @@ def run_coverage(
             cancel=cancel,
             store=home / "coverage",
         )
-        tables = _answers(result, table, scene, context, city, tell)
+        tables = answers(result, table, scene, context, city, tell)
         tell("writing the results", "写入结果", 0, 1)
         folder = f"coverage/{current.id}"
         if rasters:
@@ -164,12 +164,13 @@ def run_coverage(
         for path in old:
             shutil.rmtree(home / "rasters" / path, ignore_errors=True)
         tell("writing the results", "写入结果", 1, 1)
-        current.summary.update(_summary(result, scene, tables))
+        current.summary.update(figures(result, scene, tables))
         _clear_store(home / "coverage")
     return CoverageReport(current.id, current.summary, result)
 
 
-def _read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoDataFrame]:
+def read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoDataFrame]:
+    """The layers that counts are told for, in EPSG ``srid``: grid cells, roads, banks, outfalls, schools and others."""
     return {
         "cells": read_frame(
             connection,
@@ -208,7 +209,7 @@ def _read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoData
     }
 
 
-def _answers(
+def answers(
     result: CoverageResult,
     table: CameraTable,
     scene: Scene,
@@ -216,6 +217,7 @@ def _answers(
     city: CityConfig,
     tell: Step,
 ) -> dict[str, gpd.GeoDataFrame]:
+    """Rows of the result layers, by layer, from counts, the scene and what `read_context` gave."""
     tables = {}
     roads = context["roads"]
     open_roads = roads[~roads["tunnel"].fillna(False).astype(bool)]
@@ -304,8 +306,8 @@ def _share(part: float, whole: float) -> float | None:
     return round(float(part) / float(whole), 4) if whole else None
 
 
-def _summary(result: CoverageResult, scene: Scene, tables: dict[str, gpd.GeoDataFrame]) -> dict[str, Any]:
-    """The figures of a run; a share of nothing is null."""
+def figures(result: CoverageResult, scene: Scene, tables: dict[str, gpd.GeoDataFrame]) -> dict[str, Any]:
+    """The figures of a run from what `answers` gave; a share of nothing is null."""
     densities = result.densities_px_m
     summary: dict[str, Any] = {
         "cameras": result.cameras,

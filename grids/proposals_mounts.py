@@ -204,10 +204,10 @@ def candidates(
 ) -> Candidates:
     """Every mount with every type of camera in every direction; a type that sees all round in one."""
     rows = []
-    for number, (name, kind) in enumerate(types.items()):
+    for nth, kind in enumerate(types.values()):
         turns = np.array([0.0]) if kind.hfov_deg >= 360 else np.arange(orientations) * 360.0 / orientations
         mount = np.repeat(np.arange(len(group)), len(turns))
-        rows.append((mount, np.tile(turns, len(group)), np.full(len(mount), number), name, kind))
+        rows.append((mount, np.tile(turns, len(group)), np.full(len(mount), nth)))
     mount = np.concatenate([row[0] for row in rows])
     azimuth = np.concatenate([row[1] for row in rows])
     number = np.concatenate([row[2] for row in rows])

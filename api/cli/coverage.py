@@ -1,5 +1,6 @@
 """``baige coverage``: compute what the cameras see, and report it."""
 
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -95,6 +96,175 @@ def report(app: AppContext, run_id: UUID | None) -> None:
             zh="尚无覆盖计算，请先运行 baige coverage run。",
         )
     app.emit(dict(row), _text(app, row["id"], row["summary"]))
+
+
+@command.command()
+@click.option("--area", default=None, help="Only cameras within this administrative code. 只计算此区划代码内的摄像机。")
+@click.option(
+    "--mode",
+    type=click.Choice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="Lines of sight. 视线计算方式。",
+)
+@click.option("--cell", "cell_m", type=float, default=None, help="Side of a cell in metres. 像元边长（米）。")
+@click.option(
+    "--buffer",
+    "buffer_m",
+    type=float,
+    default=5.0,
+    show_default=True,
+    help="Ground around a residential building that counts as its plot, metres. 住宅外扩距离（米）。",
+)
+@click.option("--workers", type=click.IntRange(1), default=None, help="Threads; all cores without it. 线程数。")
+@pass_app
+def views(
+    app: AppContext, area: str | None, mode: str, cell_m: float | None, buffer_m: float, workers: int | None
+) -> None:
+    """What each camera sees, its share on residential plots, and what only it sees. 计算单机可视范围、居住用地占比和单点失效面积。"""
+    from grids.views import run_views
+
+    with app.progress() as bar:
+        report = run_views(
+            app.database(),
+            app.settings.city_config,
+            app.settings.home,
+            area=area,
+            mode=mode,
+            cell_m=cell_m,
+            residential_buffer_m=buffer_m,
+            workers=workers,
+            progress=_on_bar(app, bar),
+        )
+    found = report.summary
+    lines = [
+        app.text(f"Run {report.run_id}", f"运行 {report.run_id}"),
+        app.text(
+            f"{found['with_a_view']:,} of {found['cameras']:,} cameras see something: {found['confirmed']:,} confirmed, {found['possible']:,} possible",
+            f"摄像机 {found['cameras']:,} 台，有可视范围 {found['with_a_view']:,} 台：确定 {found['confirmed']:,}，可能 {found['possible']:,}",
+        ),
+        app.text(
+            f"on residential plots: {_percent(found['residential_share'])} of all views; {found['mostly_residential']:,} cameras more than half",
+            f"落在居住用地：占全部视野 {_percent(found['residential_share'])}；过半的摄像机 {found['mostly_residential']:,} 台",
+        ),
+        app.text(
+            f"{found['single_points']:,} cameras are the only ones to see something: {found['only_here_m2']:,} m² in all",
+            f"{found['single_points']:,} 台摄像机有独占视野，共 {found['only_here_m2']:,} 平方米",
+        ),
+    ]
+    lines += [
+        f"  {row['only_here_m2']:>10,.0f} m²  {row['name_zh'] or row['camera_id']}" for row in found["most_at_stake"]
+    ]
+    app.emit({"run_id": report.run_id, **found}, "\n".join(lines))
+
+
+@command.command()
+@click.argument("scenario")
+@click.option(
+    "--base",
+    default=None,
+    help="Another scenario to start from; the cameras as they are without it. 对比基准方案，默认现状。",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="Lines of sight. 视线计算方式。",
+)
+@click.option("--cell", "cell_m", type=float, default=None, help="Side of a cell in metres. 像元边长（米）。")
+@click.option("--workers", type=click.IntRange(1), default=None, help="Threads; all cores without it. 线程数。")
+@pass_app
+def compare(
+    app: AppContext, scenario: str, base: str | None, mode: str, cell_m: float | None, workers: int | None
+) -> None:
+    """Coverage before and after a scenario. 对比方案实施前后的覆盖。
+
+    SCENARIO is a TOML file of changes to the cameras, or the name of one compared before. SCENARIO 为方案文件（TOML）或已存方案名称。
+    """
+    from grids.scenario import compare as run_compare
+
+    database = app.database()
+    changed = _scenario(database, scenario)
+    start = None if base is None else _scenario(database, base)
+    with app.progress() as bar:
+        found = run_compare(
+            database,
+            app.settings.city_config,
+            app.settings.home,
+            start,
+            changed,
+            mode=mode,
+            cell_m=cell_m,
+            workers=workers,
+            progress=_on_bar(app, bar),
+        )
+    app.emit({"run_id": found.run_id, **found.summary}, _difference_text(app, found.summary))
+
+
+def _scenario(database: Any, text: str) -> Any:
+    from grids.scenario_changes import load_scenario, stored_scenario
+
+    if text.endswith(".toml") or Path(text).is_file():
+        return load_scenario(Path(text))
+    with database.begin(readonly=True) as connection:
+        return stored_scenario(connection, text)
+
+
+def _on_bar(app: AppContext, bar: Any) -> Any:
+    tasks: dict[str, Any] = {}
+
+    def progress(en: str, zh: str, done: int, total: int) -> None:
+        if en not in tasks:
+            tasks[en] = bar.add_task(app.text(en, zh), total=total)
+        bar.update(tasks[en], completed=done, total=total)
+
+    return progress
+
+
+def _difference_text(app: AppContext, summary: dict[str, Any]) -> str:
+    """What a scenario changes, for reading."""
+    step, gaps = summary["difference"], summary["gaps"]
+    lines = [
+        app.text(
+            f"{summary['base']} → {summary['changed']}: {summary['cameras_changed']:,} cameras, {summary['affected_km2']:g} km² affected",
+            f"{summary['base']} → {summary['changed']}：摄像机 {summary['cameras_changed']:,} 台，影响 {summary['affected_km2']:g} km²",
+        )
+    ]
+    for key, en, zh in (
+        ("area_confirmed_online_m2", "confirmed", "确定"),
+        ("area_possible_online_m2", "possible", "可能"),
+    ):
+        for density, area in step.get(key, {}).items():
+            lines.append(
+                app.text(f"{en} at {density} px/m: {area:+,.0f} m²", f"{zh}（{density} 像素/米）：{area:+,.0f} 平方米")
+            )
+    crossings = step.get("grid_cells", {}).get("crossings_confirmed")
+    if crossings:
+        lines.append(app.text(f"crossings confirmed: {crossings:+,}", f"确定覆盖路口：{crossings:+,}"))
+    for key, en, zh in (
+        ("bank_m", "riverbank, m", "岸线（米）"),
+        ("outfalls", "outfalls", "排污口"),
+        ("schools", "schools", "学校"),
+    ):
+        if step.get(key):
+            states = ", ".join(f"{state} {n:+,}" for state, n in step[key].items())
+            lines.append(app.text(f"{en}: {states}", f"{zh}：{states}"))
+    for kind, need in gaps["need"].items():
+        if need["before"] != need["after"]:
+            lines.append(
+                app.text(
+                    f"need of gaps, {kind}: {need['before']:,.0f} → {need['after']:,.0f}",
+                    f"盲区需求（{kind}）：{need['before']:,.0f} → {need['after']:,.0f}",
+                )
+            )
+    lines.append(
+        app.text(
+            f"gaps closed {len(gaps['closed']):,}, opened {len(gaps['opened']):,}, changed {len(gaps['changed']):,}",
+            f"盲区消除 {len(gaps['closed']):,} 处，新增 {len(gaps['opened']):,} 处，变化 {len(gaps['changed']):,} 处",
+        )
+    )
+    return "\n".join(lines)
 
 
 def _percent(value: float | None) -> str:
