@@ -200,6 +200,7 @@ def _one(
                         pieces[count, 3] = ty
                         angles[count, 0] = a1
                         angles[count, 1] = min(a2, turn)
+                        angles[count, 2] = nearest
                         # bins that the piece fills are closed behind it
                         b1 += 1
                         if a2 * per < b2 + 1:
@@ -213,6 +214,21 @@ def _one(
                                 reach = next_reach
                         count += 1
         ring += 1
+    # what was kept before nearer edges closed its directions is dropped now
+    kept = 0
+    for k in range(count):
+        nearest = angles[k, 2]
+        open_ = False
+        for b in range(int(angles[k, 0] * per), min(int(angles[k, 1] * per), last_bin) + 1):
+            if nearest <= depth[b]:
+                open_ = True
+                break
+        if open_:
+            if kept < k:
+                pieces[kept, :] = pieces[k, :]
+                angles[kept, :] = angles[k, :]
+            kept += 1
+    count = kept
     # --- sweep
     n_events = 2 * count + 5
     keys = np.empty(n_events, dtype=np.float64)
@@ -356,7 +372,7 @@ def sweep(
         side[b, 1] = dy / norm
     room = 512
     pieces = np.empty((room, 4), dtype=np.float64)
-    angles = np.empty((room, 2), dtype=np.float64)
+    angles = np.empty((room, 3), dtype=np.float64)
     active = np.empty(room + 1, dtype=np.int32)
     where = np.empty(room + 1, dtype=np.int32)
     out = np.empty((4096 + 64 * n, 2), dtype=np.float64)
@@ -396,7 +412,7 @@ def sweep(
             if end == -1:
                 room *= 2
                 pieces = np.empty((room, 4), dtype=np.float64)
-                angles = np.empty((room, 2), dtype=np.float64)
+                angles = np.empty((room, 3), dtype=np.float64)
                 active = np.empty(room + 1, dtype=np.int32)
                 where = np.empty(room + 1, dtype=np.int32)
             else:
