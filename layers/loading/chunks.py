@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from layers.loading.converting import Mask
+from layers.loading.arrays import Mask
 from layers.loading.reasons import Fault
 
 __all__ = ["Chunk", "Source", "ahead"]

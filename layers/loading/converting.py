@@ -12,19 +12,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from layers.declaration import FieldDeclaration
+from layers.loading.arrays import Mask, mask_array, mask_of, number_array, numbers_of, text_array, values_array, without
 from layers.loading.dates import CHINA, EARLIEST, LATEST, parse_date, parse_datetime
 from layers.loading.identifiers import uuid_bytes
 
 __all__ = ["Converted", "arrow_type", "as_text", "convert", "lookup", "spelling"]
 
-Mask = NDArray[np.bool_]
-
 _TRIMMED = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
-_NULL_WORDS = pa.array(["", "null", "NULL", "Null", "None", "N/A", "n/a", "#N/A", "\\N", "<NA>"])
-_CLAMPED = pa.array([-(2**63), 2**63 - 1], pa.int64())
+_NULL_WORDS = ("", "null", "NULL", "Null", "None", "N/A", "n/a", "#N/A", "\\N", "<NA>")
 #: Ways in which tables say "nothing here" where a number, date or choice should stand.
 _BLANK_WORDS = frozenset(
     {"nan", "na", "nat", "none", "-", "--", "—", "——", "/", "\\", "无", "未知", "不详", "待定", "空"}
@@ -76,11 +73,6 @@ def arrow_type(declared: FieldDeclaration) -> pa.DataType:
     return simple.get(declared.type, pa.string())
 
 
-def mask_of(array: pa.Array) -> Mask:
-    """A boolean Arrow array as numpy, null as False."""
-    return np.asarray(pc.fill_null(array, False).to_numpy(zero_copy_only=False), dtype=bool)
-
-
 def spelling(text: str) -> str:
     """A form in which spellings are compared: full width folded, lower case, no spaces."""
     return re.sub(r"\s+", "", unicodedata.normalize("NFKC", text)).casefold()
@@ -100,7 +92,8 @@ def as_text(array: pa.Array) -> Converted:
     if pa.types.is_int64(kind):
         out = Converted(array.cast(pa.string()))
         # What GDAL makes of a whole number too large for it.
-        out.mark("digits_lost", mask_of(pc.is_in(array, value_set=_CLAMPED)))
+        clamped = number_array(np.array([-(2**63), 2**63 - 1], dtype=np.int64), pa.int64())
+        out.mark("digits_lost", mask_of(pc.is_in(array, value_set=clamped)))
         return out
     if (
         pa.types.is_boolean(kind)
@@ -110,26 +103,26 @@ def as_text(array: pa.Array) -> Converted:
     ):
         return Converted(array.cast(pa.string()))
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return Converted(pa.array([None if v is None else str(v) for v in array.to_pylist()], pa.string()))
+        return Converted(text_array([None if v is None else str(v) for v in array.to_pylist()]))
     text = pc.utf8_trim(array.cast(pa.string()), characters=_TRIMMED)
     if mask_of(pc.starts_with(text, "'")).any():  # the apostrophe that keeps a spreadsheet from seeing a formula
         text = pc.replace_substring_regex(text, r"^'([=+\-@])", r"\1")
-    out = Converted(pc.if_else(pc.is_in(text, value_set=_NULL_WORDS), pa.scalar(None, pa.string()), text))
+    out = Converted(without(text, mask_of(pc.is_in(text, value_set=text_array(_NULL_WORDS)))))
     nul = mask_of(pc.match_substring(out.values, "\x00"))
     if nul.any():
         out.mark("bad_character", nul)
-        out.values = pc.if_else(pa.array(nul), pa.scalar(None, pa.string()), out.values)
+        out.values = without(out.values, nul)
     return out
 
 
 def _float_text(array: pa.Array) -> Converted:
-    numbers = np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    numbers = numbers_of(array.cast(pa.float64()), np.nan)
     nan = np.isnan(numbers) & mask_of(array.is_valid())
     whole = np.isfinite(numbers) & (np.floor(numbers) == numbers) & (np.abs(numbers) < _EXACT_MAX)
-    integers = pa.array(np.where(whole, numbers, 0).astype(np.int64)).cast(pa.string())
-    text = pc.if_else(pa.array(whole), integers, pa.array(numbers).cast(pa.string()))
+    integers = number_array(np.where(whole, numbers, 0).astype(np.int64), pa.int64()).cast(pa.string())
+    text = pc.if_else(mask_array(whole), integers, number_array(numbers, pa.float64()).cast(pa.string()))
     missing = np.isnan(numbers)
-    out = Converted(pc.if_else(pa.array(missing), pa.scalar(None, pa.string()), text), blanked_nan=int(nan.sum()))
+    out = Converted(without(text, missing), blanked_nan=int(nan.sum()))
     out.mark("digits_lost", np.isfinite(numbers) & (np.abs(numbers) >= _EXACT_MAX))
     return out
 
@@ -141,9 +134,11 @@ def _by_spelling(text: pa.Array, kind: pa.DataType, read: Callable[[str], object
     codes = sorted({answer.code for answer in answers if isinstance(answer, _Bad)})
     indices = encoded.indices
     for code in codes:
-        here = pa.array([isinstance(answer, _Bad) and answer.code == code for answer in answers])
+        here = mask_array(
+            np.array([isinstance(answer, _Bad) and answer.code == code for answer in answers], dtype=bool)
+        )
         into.mark(code, mask_of(here.take(indices)))
-    values = pa.array([None if isinstance(answer, _Bad) else answer for answer in answers], kind)
+    values = values_array([None if isinstance(answer, _Bad) else answer for answer in answers], kind)
     return values.take(indices)
 
 
@@ -185,14 +180,14 @@ def _numeric(text: Converted, kind: pa.DataType) -> Converted:
     """Text to numbers: clean spellings by Arrow, the others one by one."""
     integer = pa.types.is_integer(kind)
     clean = mask_of(pc.match_substring_regex(text.values, _INTEGER if integer else _NUMBER))
-    plain = pc.if_else(pa.array(clean), text.values, pa.scalar(None, pa.string()))
+    plain = without(text.values, ~clean)
     plain = pc.utf8_ltrim(plain, characters="+")
     out = Converted(plain.cast(kind), dict(text.faults), text.blanked_nan)
     rest = mask_of(text.values.is_valid()) & ~clean
     if rest.any():
-        others = pc.if_else(pa.array(rest), text.values, pa.scalar(None, pa.string()))
+        others = without(text.values, ~rest)
         read = _by_spelling(others, kind, _read_integer if integer else _read_number, out)
-        out.values = pc.if_else(pa.array(rest), read, out.values)
+        out.values = pc.if_else(mask_array(rest), read, out.values)
     if not integer:
         _drop_infinite(out)
     return out
@@ -204,7 +199,7 @@ def _drop_infinite(out: Converted) -> None:
         nan = mask_of(pc.is_nan(out.values))
         out.blanked_nan += int(nan.sum())
         out.mark("not_finite", bad & ~nan)
-        out.values = pc.if_else(pa.array(bad), pa.scalar(None, pa.float64()), out.values)
+        out.values = without(out.values, bad)
 
 
 def lookup(declared: FieldDeclaration) -> dict[str, int | str]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gis.errors import DataError
+from layers.loading.arrays import mask_of, null_of, numbers_of
 
 __all__ = ["HEADER", "TRAILER", "encode_rows"]
 
@@ -20,7 +21,6 @@ __all__ = ["HEADER", "TRAILER", "encode_rows"]
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
 
-_NULL = pa.scalar(b"\xff\xff\xff\xff", pa.large_binary())
 _EPOCH_DAYS = 10957  # 2000-01-01 in days since 1970-01-01
 _EPOCH_US = _EPOCH_DAYS * 86_400_000_000
 _TEXT_OID = 25
@@ -62,15 +62,20 @@ def encode_rows(columns: Sequence[tuple[pa.Array, str]]) -> pa.Buffer:
             continue
         flush()
         if block is not None:
-            pieces.append(pc.fill_null(_fixed_array(block, values), _NULL))
+            pieces.append(pc.fill_null(_fixed_array(block, values), _bytes_scalar(b"\xff\xff\xff\xff")))
         else:
             pieces.extend(_variable_width(values, kind))
     flush()
-    joined = pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary()))
+    joined = pc.binary_join_element_wise(*pieces, _bytes_scalar(b""))
     if isinstance(joined, pa.ChunkedArray):
         joined = joined.combine_chunks()
     offsets = np.frombuffer(joined.buffers()[1], dtype=np.int64)[joined.offset : joined.offset + count + 1]
     return joined.buffers()[2].slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+
+
+def _bytes_scalar(data: bytes) -> pa.Scalar:
+    offsets = pa.py_buffer(np.array([0, len(data)], dtype=np.int64))
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(data)])[0]
 
 
 def _fixed_array(block: NDArray[np.uint8], like: pa.Array | None) -> pa.Array:
@@ -81,7 +86,7 @@ def _fixed_array(block: NDArray[np.uint8], like: pa.Array | None) -> pa.Array:
     array = pa.LargeBinaryArray.from_buffers(pa.large_binary(), count, [None, offsets, buffer])
     if like is None or like.null_count == 0:
         return array
-    return pc.if_else(like.is_valid(), array, pa.scalar(None, pa.large_binary()))
+    return pc.if_else(like.is_valid(), array, null_of(pa.large_binary()))
 
 
 def _big_endian(values: NDArray[Any], dtype: str) -> NDArray[np.uint8]:
@@ -96,8 +101,7 @@ def _big_endian(values: NDArray[Any], dtype: str) -> NDArray[np.uint8]:
 def _numbers(array: pa.Array, kind: pa.DataType) -> NDArray[Any]:
     if array.type != kind:
         array = array.cast(kind)
-    filled = array.fill_null(False if pa.types.is_boolean(kind) else 0) if array.null_count else array
-    return np.asarray(filled.to_numpy(zero_copy_only=False))
+    return mask_of(array) if pa.types.is_boolean(kind) else numbers_of(array)
 
 
 def _fixed_width(array: pa.Array, kind: str) -> NDArray[np.uint8] | None:
@@ -141,8 +145,8 @@ def _variable_width(array: pa.Array, kind: str) -> tuple[pa.Array, pa.Array]:
     )
     lengths = _numbers(pc.binary_length(values), pa.int64()).astype(np.int64)
     if values.null_count:
-        lengths = np.where(values.is_valid().to_numpy(zero_copy_only=False), lengths, -1)
-        values = values.fill_null(b"")
+        lengths = np.where(mask_of(values.is_valid()), lengths, -1)
+        values = pc.fill_null(values, _bytes_scalar(b""))
     raw = np.ascontiguousarray(lengths.astype(">i4")).view(np.uint8).reshape(-1, 4)
     return _fixed_array(raw, None), values
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from layers.declaration import FieldDeclaration
-from layers.loading.converting import Mask, mask_of
+from layers.loading.arrays import Mask, mask_of
 
 __all__ = ["is_free_text", "is_personal_header", "personal_values"]
 

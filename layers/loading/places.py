@@ -9,7 +9,7 @@ import shapely
 from numpy.typing import NDArray
 
 from gis.crs import SourceCRS, transform_coordinates, transform_geometries, transformer
-from layers.loading.converting import Mask
+from layers.loading.arrays import Mask, mask_array
 
 __all__ = ["Frame", "Placed", "Points", "Shapes", "place", "read_wkb"]
 
@@ -183,7 +183,7 @@ def _points_ewkb(x: Floats, y: Floats, srid: int, missing: Mask) -> pa.Array:
     block[:, 5:9] = np.frombuffer(np.uint32(srid).astype("<u4").tobytes(), dtype=np.uint8)
     block[:, 9:17] = x.astype("<f8").view(np.uint8).reshape(-1, 8)
     block[:, 17:25] = y.astype("<f8").view(np.uint8).reshape(-1, 8)
-    valid = pa.array(~missing).buffers()[1] if missing.any() else None
+    valid = mask_array(~missing).buffers()[1] if missing.any() else None
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(25), len(x), [valid, pa.py_buffer(block)])
 
 

@@ -11,8 +11,19 @@ import shapely
 from numpy.typing import NDArray
 
 from layers.declaration import FieldDeclaration, LayerDeclaration
+from layers.loading.arrays import (
+    Mask,
+    constant,
+    mask_array,
+    mask_of,
+    number_array,
+    numbers_of,
+    text_array,
+    values_array,
+    without,
+)
 from layers.loading.chunks import Chunk
-from layers.loading.converting import Converted, Mask, as_text, convert, mask_of
+from layers.loading.converting import Converted, as_text, convert
 from layers.loading.identifiers import new_ids, uuid_bytes
 from layers.loading.personal import is_free_text, personal_values
 from layers.loading.places import Frame, Points, Shapes, place, read_wkb
@@ -147,7 +158,7 @@ def raw_row(plan: Plan, chunk: Chunk, index: int) -> tuple[dict[str, Any], bytes
         if (
             header in fields
             and is_free_text(fields[header])
-            and personal_values(fields[header], pa.array([str(value)]))[0]
+            and personal_values(fields[header], text_array([str(value)]))[0]
         ):
             continue
         raw[header] = value if isinstance(value, (bool, int, str)) else _plain(value)
@@ -174,11 +185,9 @@ _COORDINATE = FieldDeclaration.model_validate(
 def _number_column(array: pa.Array) -> tuple[NDArray[np.float64], Mask]:
     """Coordinates of a column, NaN where nothing stands; the mask marks what is no number. Infinities are kept."""
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
-        return np.asarray(
-            array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64
-        ), np.zeros(len(array), dtype=bool)
+        return numbers_of(array.cast(pa.float64(), safe=False), np.nan), np.zeros(len(array), dtype=bool)
     read = convert(_COORDINATE, array)
-    numbers = np.asarray(read.values.to_numpy(zero_copy_only=False), dtype=np.float64).copy()
+    numbers = numbers_of(read.values, np.nan).copy()
     numbers[read.faults.get("not_finite", np.zeros(len(array), dtype=bool))] = np.inf
     return numbers, read.faults.get("not_a_number", np.zeros(len(array), dtype=bool))
 
@@ -259,10 +268,10 @@ def _blank_personal(
 ) -> None:
     text = read.values
     if pa.types.is_list(text.type):
-        text = pa.array([None if value is None else " ; ".join(value) for value in text.to_pylist()], pa.string())
+        text = text_array([None if value is None else " ; ".join(value) for value in text.to_pylist()])
     hit = personal_values(declared, text)
     if hit.any():
-        read.values = pc.if_else(pa.array(hit), pa.scalar(None, read.values.type), read.values)
+        read.values = without(read.values, hit)
         out.personal.setdefault(header, []).extend(int(row) for row in rows[hit])
 
 
@@ -302,10 +311,10 @@ def _identifiers(plan: Plan, chunk: Chunk, count: int, faults: _Faults) -> tuple
     unread = (
         np.array([value is None for value in given])
         & mask_of(array.is_valid())
-        & ~mask_of(pc.equal(as_text(array).values.fill_null(""), ""))
+        & mask_of(as_text(array).values.is_valid())
     )
     faults.add(unread, "not_a_uuid", plan.id_column, None, array, {})
-    column = pa.array(given, pa.binary(16))
+    column = values_array(given, pa.binary(16))
     return pc.if_else(column.is_valid(), column, new_ids(count)) if column.null_count else column, column
 
 
@@ -336,7 +345,7 @@ def _prepare(plan: Plan, chunk: Chunk, duplicates: Duplicates) -> Prepared:
         out.suspect_swapped = placed.suspect_swapped
         _place_faults(plan, chunk, placed.bad, placed.detail, faults)
         columns["geom"] = placed.ewkb
-        columns["geom_repaired"] = pa.array(repaired)
+        columns["geom_repaired"] = mask_array(repaired)
     ids, given = _identifiers(plan, chunk, count, faults)
     live = np.ones(count, dtype=bool)
     live[list(faults.found)] = False
@@ -366,10 +375,10 @@ def _prepare(plan: Plan, chunk: Chunk, duplicates: Duplicates) -> Prepared:
     out.repaired_rows = [int(row) for row in chunk.rows[repaired & live]]
     for name, value in plan.constants.items():
         if name not in columns:
-            columns[name] = pa.repeat(pa.scalar(value), count)
-    columns = {"_row": pa.array(chunk.rows), "_id": ids, **columns}
+            columns[name] = constant(value, count)
+    columns = {"_row": number_array(chunk.rows, pa.int64()), "_id": ids, **columns}
     if not live.all():
-        keep = pa.array(live)
+        keep = mask_array(live)
         columns = {name: column.filter(keep) for name, column in columns.items()}
     out.columns = columns
     return out
@@ -381,15 +390,14 @@ def _place_faults(
     """Faults of positions, with the coordinates found where they stand in columns."""
     values: pa.Array | None = None
     header = "geometry"
+    if not bad:
+        return
     if plan.wkt:
         header, values = plan.wkt, chunk.columns[plan.wkt]
     elif plan.lon and plan.lat:
         header = f"{plan.lon}, {plan.lat}"
-        pair = (
-            chunk.columns[plan.lon].cast(pa.string()).fill_null(""),
-            chunk.columns[plan.lat].cast(pa.string()).fill_null(""),
-        )
-        values = pc.binary_join_element_wise(*pair, ", ")
+        pairs = zip(chunk.columns[plan.lon].to_pylist(), chunk.columns[plan.lat].to_pylist(), strict=True)
+        values = text_array([", ".join("" if part is None else str(part) for part in pair) for pair in pairs])
     elif chunk.wkb is not None and any(mask.any() for mask in bad.values()):
         shown = np.zeros(len(chunk), dtype=bool)
         for mask in bad.values():
@@ -398,6 +406,6 @@ def _place_faults(
         for index in np.flatnonzero(shown):
             shape = shapely.from_wkb(chunk.wkb[int(index)].as_py(), on_invalid="ignore")
             texts[int(index)] = None if shape is None else shapely.to_wkt(shape, rounding_precision=8)
-        values = pa.array(texts, pa.string())
+        values = text_array(texts)
     for code, mask in bad.items():
         faults.add(mask, code, header, None, values, detail)

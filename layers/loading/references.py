@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from layers.declaration import LayerDeclaration
-from layers.loading.converting import Converted, mask_of, spelling
+from layers.loading.arrays import mask_array, mask_of, values_array
+from layers.loading.converting import Converted, spelling
 from layers.loading.identifiers import uuid_bytes
 
 __all__ = ["References", "references_to"]
@@ -68,11 +70,11 @@ class References:
         encoded = text.values.dictionary_encode()
         found = [self.find(word) for word in encoded.dictionary.to_pylist()]
         out = Converted(
-            pa.array([f if isinstance(f, bytes) else None for f in found], pa.binary(16)).take(encoded.indices),
+            values_array([f if isinstance(f, bytes) else None for f in found], pa.binary(16)).take(encoded.indices),
             dict(text.faults),
         )
         for code in ("ref_unknown", "ref_ambiguous"):
-            out.mark(code, mask_of(pa.array([f == code for f in found], pa.bool_()).take(encoded.indices)))
+            out.mark(code, mask_of(mask_array(np.array([f == code for f in found], dtype=bool)).take(encoded.indices)))
         return out
 
 

@@ -5,9 +5,11 @@ import re
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from layers.declaration import FieldDeclaration
-from layers.loading.converting import Converted, Mask, mask_of
+from layers.loading.arrays import Mask, mask_array, mask_of, numbers_of, without
+from layers.loading.converting import Converted
 
 __all__ = ["DEFAULTED", "check", "expectation"]
 
@@ -36,13 +38,13 @@ def check(field: FieldDeclaration, column: Converted) -> None:
 def _padded(codes: pa.Array) -> pa.Array:
     """Administrative codes of 6 or 9 digits, filled with zeros to 12."""
     short = pc.match_substring_regex(codes, "^([0-9]{6}|[0-9]{9})$")
-    return pc.if_else(pc.fill_null(short, False), pc.utf8_rpad(codes, width=12, padding="0"), codes)
+    return pc.if_else(mask_array(mask_of(short)), pc.utf8_rpad(codes, width=12, padding="0"), codes)
 
 
 def _clear(column: Converted, code: str, bad: Mask) -> None:
     if bad.any():
         column.mark(code, bad)
-        column.values = pc.if_else(pa.array(bad), pa.scalar(None, column.values.type), column.values)
+        column.values = without(column.values, bad)
 
 
 def _check_text(field: FieldDeclaration, column: Converted) -> None:
@@ -52,11 +54,11 @@ def _check_text(field: FieldDeclaration, column: Converted) -> None:
         lost = mask_of(pc.match_substring_regex(column.values, _SCIENTIFIC))
         _clear(column, "digits_lost", lost)
     if field.length is not None:
-        sizes = pc.utf8_length(column.values)
+        sizes = _numbers(pc.utf8_length(column.values))
         if field.type == "code":
-            _clear(column, "wrong_length", mask_of(pc.not_equal(sizes, field.length)))
+            _clear(column, "wrong_length", (sizes != field.length) & ~np.isnan(sizes))
         else:
-            _clear(column, "too_long", mask_of(pc.greater(sizes, field.length)))
+            _clear(column, "too_long", sizes > field.length)
     if field.pattern:
         _clear(column, "pattern", _unlike(field.pattern, column.values))
 
@@ -68,17 +70,24 @@ def _unlike(pattern: str, values: pa.Array) -> Mask:
     except pa.ArrowInvalid:
         encoded = values.dictionary_encode()
         compiled = re.compile(pattern)
-        fits = pa.array([compiled.search(word) is not None for word in encoded.dictionary.to_pylist()], pa.bool_())
+        fits = mask_array(
+            np.array([compiled.search(word) is not None for word in encoded.dictionary.to_pylist()], dtype=bool)
+        )
         return mask_of(pc.invert(fits.take(encoded.indices)))
+
+
+def _numbers(array: pa.Array) -> NDArray[np.float64]:
+    """Numbers as floats, NaN for null."""
+    return np.asarray(numbers_of(array.cast(pa.float64(), safe=False), np.nan), dtype=np.float64)
 
 
 def _check_limits(field: FieldDeclaration, column: Converted) -> None:
     if field.domain:
         return
     if field.minimum is not None:
-        _clear(column, "too_small", mask_of(pc.less(column.values, pa.scalar(field.minimum, pa.float64()))))
+        _clear(column, "too_small", _numbers(column.values) < field.minimum)
     if field.maximum is not None:
-        _clear(column, "too_large", mask_of(pc.greater(column.values, pa.scalar(field.maximum, pa.float64()))))
+        _clear(column, "too_large", _numbers(column.values) > field.maximum)
 
 
 def _number(value: float) -> str:
@@ -127,8 +136,3 @@ def expectation(field: FieldDeclaration) -> tuple[str, str]:
             )
         return f"{zh}，{span}", f"{en}, {span}"
     return zh, en
-
-
-def count_true(mask: Mask) -> int:
-    """How many rows of a mask are set."""
-    return int(np.count_nonzero(mask))

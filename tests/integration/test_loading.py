@@ -3,6 +3,8 @@
 import csv
 import datetime as dt
 import json
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -631,3 +633,18 @@ def test_a_table_without_places(database: Database, tmp_path: Path) -> None:
         (0.35, dt.datetime(2024, 3, 1, tzinfo=dt.UTC))
     ]
     assert counts(load(database, tmp_path / "a.csv", "outfall_sample", crs=None))[0] == 0
+
+
+def test_a_register_is_loaded_without_the_libraries_that_are_slow_to_import(database: Database, tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", [row(1), row(2, 方位角="x"), row(2)])
+    script = (
+        "import sys; from pathlib import Path; from layers.database import Database; from layers.loading.files import load_file; "
+        "from layers.loading.options import LoadOptions; "
+        "report = load_file(Database(sys.argv[1]), 'camera_site', Path(sys.argv[2]), options=LoadOptions(crs='gcj02')); "
+        "print(report.inserted, report.quarantined, sorted({'pandas', 'geopandas', 'alembic', 'geoalchemy2'} & sys.modules.keys()))"
+    )
+    url = database.engine.url.render_as_string(hide_password=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, url, str(path)], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "2 1 []"

@@ -13,8 +13,8 @@ import python_calamine
 
 from gis.errors import InputError, LimitExceeded, UnreadableFile
 from layers.declaration import LayerDeclaration
+from layers.loading.arrays import Mask
 from layers.loading.chunks import Chunk
-from layers.loading.converting import Mask
 from layers.loading.headers import score
 from layers.loading.options import LoadOptions
 from layers.loading.readers.archive import check_archive

@@ -15,8 +15,8 @@ import pyarrow.csv as pacsv
 
 from gis.errors import InputError, LimitExceeded, UnreadableFile
 from layers.declaration import LayerDeclaration
+from layers.loading.arrays import Mask, mask_array, mask_of, numbers_of, text_array
 from layers.loading.chunks import Chunk
-from layers.loading.converting import Mask, mask_of
 from layers.loading.headers import score
 from layers.loading.options import LoadOptions
 from layers.loading.readers.limits import LINE_MAX_BYTES
@@ -277,9 +277,7 @@ class TextSource:
                 yield self._chunk(batch, numbers, bad[taken:])
                 taken = len(bad)
             if len(bad) > taken:
-                empty = pa.RecordBatch.from_arrays(
-                    [pa.array([], pa.string()) for _ in self.headers], names=self.headers
-                )
+                empty = pa.RecordBatch.from_arrays([text_array([]) for _ in self.headers], names=self.headers)
                 yield self._chunk(empty, np.zeros(0, dtype=np.int64), bad[taken:])
 
     def _too_long(self) -> LimitExceeded:
@@ -303,7 +301,7 @@ class TextSource:
         cells: dict[str, dict[str, Mask]] = {}
         for name, column in columns.items():
             if blank.any():
-                blank &= mask_of(pc.equal(pc.binary_length(column), 0))
+                blank &= numbers_of(pc.binary_length(column)) == 0
             lost = mask_of(pc.match_substring(column, "\ufffd"))
             if lost.any():
                 cells[name] = {"undecodable": lost}
@@ -317,7 +315,7 @@ class TextSource:
             if count >= 0
         ]  # fmt: skip
         if blank.any():
-            keep = pa.array(~blank)
+            keep = mask_array(~blank)
             columns = {name: column.filter(keep) for name, column in columns.items()}
             cells = {name: {code: mask[~blank] for code, mask in masks.items()} for name, masks in cells.items()}
             rows = rows[~blank]
