@@ -12,6 +12,7 @@ import click
 
 from api.cli.context import AppContext, pass_app
 from gis.errors import BaigeError
+from layers.registry import catalogue
 
 __all__ = ["Step", "command", "steps"]
 
@@ -100,4 +101,19 @@ def command(app: AppContext, scale: str, out: Path, serve: bool, port: int) -> N
         f"门户：{address}/portal   OGC API：{address}/   （Ctrl-C 结束）",
     )
     sys.stderr.flush()
-    os.execv(sys.executable, _baige(app, "serve", "--port", str(port)))
+    # Made-up data may be looked at by whoever sits at this machine; as soon as anything real is stored, visitors see what is public.
+    role = "planner" if _all_synthetic(app) else "public"
+    os.execv(sys.executable, _baige(app, "serve", "--port", str(port), "--anonymous-role", role))
+
+
+def _all_synthetic(app: AppContext) -> bool:
+    """Whether the database holds nothing but synthetic features."""
+    database = app.database()
+    try:
+        with database.begin(readonly=True) as connection:
+            return not any(
+                connection.exec_driver_sql(f'SELECT EXISTS (SELECT 1 FROM baige."{layer}" WHERE NOT synthetic)').scalar()
+                for layer in catalogue(connection)
+            )
+    finally:
+        database.dispose()

@@ -73,13 +73,12 @@ class Sides:
         """SQL of a geometry as geography."""
         return f"({expression})::geography" if self.geographic else f"ST_Transform({expression}, 4326)::geography"
 
-    def expand(self, expression: str, metres: float) -> str:
-        """SQL of the box around a geometry, grown by at least ``metres``."""
+    def near(self, one: str, other: str, metres: float) -> str:
+        """SQL that holds for all geometries at most ``metres`` apart, and for few that are farther; indexes serve it."""
         if not self.geographic:
-            return f"ST_Expand({expression}, {metres * 1.01:.3f})"
-        up = metres * 1.01 / _METRES_PER_DEGREE
+            return f"ST_DWithin({one}, {other}, {metres * 1.01:.3f})"
         # a degree of longitude is at least half as long as one of latitude up to 60 degrees
-        return f"ST_Expand({expression}, {up * 2:.9f}, {up:.9f})"
+        return f"ST_DWithin({one}, {other}, {metres * 2.02 / _METRES_PER_DEGREE:.9f})"
 
 
 def name_of(declaration: LayerDeclaration) -> str:
@@ -193,7 +192,7 @@ def evaluate(connection: Connection, rule: Rule, sides: Sides) -> list[Finding]:
         + a
         + ") a JOIN ("
         + b
-        + f") b ON a.geom && {sides.expand('b.geom', reach)} AND b.geom && {sides.expand('a.geom', reach)} {same}"
+        + f") b ON {sides.near('a.geom', 'b.geom', reach)} {same}"
         + ") pair WHERE m - acc <= limit_m ORDER BY id, m - limit_m, other_id"
     )
     return [

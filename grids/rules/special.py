@@ -180,7 +180,7 @@ def tailings_near_river(connection: Connection, rule: Rule, sides: Sides) -> lis
         + ponds
         + ") a JOIN ("
         + banks
-        + f") b ON b.geom && {sides.expand('a.geom', 3200 + 10 * sides.accuracy_m)} JOIN (SELECT reach_code, max(CASE WHEN is_main_stem THEN 3000.0"
+        + f") b ON {sides.near('b.geom', 'a.geom', 3200 + 10 * sides.accuracy_m)} JOIN (SELECT reach_code, max(CASE WHEN is_main_stem THEN 3000.0"
         + " WHEN is_major_trib THEN 1000.0 END) AS limit_m FROM baige.river_axis GROUP BY reach_code) reach USING (reach_code)"
         + ") pair WHERE m - acc <= limit_m ORDER BY id, m - limit_m"
     )

@@ -366,4 +366,4 @@ def test_distances_in_a_projected_storage_system_are_the_same() -> None:
 
     sides = Sides({}, 4546, False, AFTER, CityConfig(name_zh="", name_en="", admin_prefix="4205", bounds=(0, 0, 1, 1)))
     assert "ST_Transform(a.geom, 4326)::geography" in sides.geography("a.geom")
-    assert math.isclose(float(sides.expand("a.geom", 100).split(", ")[1].rstrip(")")), 101.0)
+    assert math.isclose(float(sides.near("a.geom", "b.geom", 100).split(", ")[2].rstrip(")")), 101.0)
