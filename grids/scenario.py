@@ -1,8 +1,8 @@
 """What if: coverage before and after a set of changes to the cameras, and the difference in figures and in gaps.
 
 The base is computed in full; what changes is followed camera by camera (`gis.coverage_update`), and answers are worked out anew only
-where counts have changed. So the figures before and after are those of the grid cells, banks, outfalls and schools there; their
-difference is that of the whole city.
+where counts have changed. So the figures before and after are those of the grid cells, banks, outfalls and schools there, and shares
+are of the cells there; a difference of areas, metres and counts is that of the whole city.
 """
 
 from collections.abc import Callable

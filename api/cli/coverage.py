@@ -140,7 +140,8 @@ def views(
     lines = [
         app.text(f"Run {report.run_id}", f"运行 {report.run_id}"),
         app.text(
-            f"{found['with_a_view']:,} of {found['cameras']:,} cameras see something: {found['confirmed']:,} confirmed, {found['possible']:,} possible",
+            f"{found['with_a_view']:,} of {found['cameras']:,} cameras see something:"
+            f" {found['confirmed']:,} confirmed, {found['possible']:,} possible",
             f"摄像机 {found['cameras']:,} 台，有可视范围 {found['with_a_view']:,} 台：确定 {found['confirmed']:,}，可能 {found['possible']:,}",
         ),
         app.text(
