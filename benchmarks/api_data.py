@@ -44,7 +44,14 @@ def fill(database: Database, *, polygons: int = 200_000, cameras: int = 60_000) 
             if connection.execute(sa.text(f"SELECT 1 FROM baige.{layer} LIMIT 1")).scalar():
                 continue
             with change_set(connection, layer=layer, action="load", note="benchmark") as change:
-                values = {"west": west, "south": south, "east": east, "north": north, "count": count, "change": change.id}
+                values = {
+                    "west": west,
+                    "south": south,
+                    "east": east,
+                    "north": north,
+                    "count": count,
+                    "change": change.id,
+                }
                 connection.execute(sa.text(sql), values)
                 change.count_inserted(count)
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -37,25 +37,60 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "built", "type": "date", "title_zh": "建成", "title_en": "Built"},
     {"name": "seen_at", "type": "datetime", "title_zh": "巡查", "title_en": "Seen at"},
     {"name": "tags", "type": "text[]", "title_zh": "标记", "title_en": "Tags"},
-    {"name": "code", "type": "code", "length": 4, "pattern": "^[0-9]{4}$", "title_zh": "编码", "title_en": "Code", "hidden_from": ["public"]},
-    {"name": "state", "type": "enum", "title_zh": "状态", "title_en": "State",
-     "domain": [{"value": "on", "zh": "开", "en": "On"}, {"value": "off", "zh": "关", "en": "Off"}]},
+    {
+        "name": "code",
+        "type": "code",
+        "length": 4,
+        "pattern": "^[0-9]{4}$",
+        "title_zh": "编码",
+        "title_en": "Code",
+        "hidden_from": ["public"],
+    },
+    {
+        "name": "state",
+        "type": "enum",
+        "title_zh": "状态",
+        "title_en": "State",
+        "domain": [{"value": "on", "zh": "开", "en": "On"}, {"value": "off", "zh": "关", "en": "Off"}],
+    },
     {"name": "outline", "type": "geometry", "geometry": "Polygon", "title_zh": "轮廓", "title_en": "Outline"},
-]  # fmt: skip
+]
 LAYERS = {
     "kiosk": LayerDeclaration.model_validate(
-        {"name": "kiosk", "title_zh": "亭", "title_en": "Kiosks", "geometry": "Point", "classification": "public", "fields": FIELDS,
-         "search": ["name_zh", "name_en", "label"], "style": {"by": "state", "colors": {"on": "#00ff00", "off": "#ff0000"}}}
+        {
+            "name": "kiosk",
+            "title_zh": "亭",
+            "title_en": "Kiosks",
+            "geometry": "Point",
+            "classification": "public",
+            "fields": FIELDS,
+            "search": ["name_zh", "name_en", "label"],
+            "style": {"by": "state", "colors": {"on": "#00ff00", "off": "#ff0000"}},
+        }
     ),
     "plot_wgs": LayerDeclaration.model_validate(
-        {"name": "plot_wgs", "title_zh": "地块", "title_en": "Plots (WGS 84)", "geometry": "Polygon", "srid": 4326,
-         "classification": "public", "fields": FIELDS}
+        {
+            "name": "plot_wgs",
+            "title_zh": "地块",
+            "title_en": "Plots (WGS 84)",
+            "geometry": "Polygon",
+            "srid": 4326,
+            "classification": "public",
+            "fields": FIELDS,
+        }
     ),
     "plot_local": LayerDeclaration.model_validate(
-        {"name": "plot_local", "title_zh": "地块（地方）", "title_en": "Plots (local)", "geometry": "MultiPolygon", "srid": 4546,
-         "classification": "public", "fields": FIELDS}
+        {
+            "name": "plot_local",
+            "title_zh": "地块（地方）",
+            "title_en": "Plots (local)",
+            "geometry": "MultiPolygon",
+            "srid": 4546,
+            "classification": "public",
+            "fields": FIELDS,
+        }
     ),
-}  # fmt: skip
+}
 LABELS = ["Café", "cafe", "Bäckerei", "Imbiss 100%", "Kiosk_1", "西陵书亭", "O'Neill", 'say "hi"', None]
 COUNT = 240
 
@@ -92,14 +127,26 @@ def _rows(layer: str, rng: random.Random) -> list[dict[str, Any]]:
             return value if rng.random() > 0.15 else None
 
         start = sometimes(day)
-        found.append({
-            "id": str(uuid.UUID(int=rng.getrandbits(128), version=4)), "name_zh": f"点{number}", "name_en": f"Place {number}",
-            "label": rng.choice(LABELS), "amount": sometimes(rng.randrange(-50, 50) / 4), "rank": sometimes(rng.randrange(6)),
-            "open": sometimes(rng.random() > 0.5), "built": sometimes(day), "seen_at": sometimes(moment),
-            "tags": sometimes(rng.sample(["a", "b", "c", "d"], rng.randrange(4))), "code": f"{number:04d}", "state": sometimes(rng.choice(["on", "off"])),
-            "valid_from": start, "valid_to": start + dt.timedelta(days=rng.randrange(1000)) if start and rng.random() > 0.3 else None,
-            "admin_code": f"42050{rng.choice('256')}001001", "geom": place,
-        })  # fmt: skip
+        found.append(
+            {
+                "id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+                "name_zh": f"点{number}",
+                "name_en": f"Place {number}",
+                "label": rng.choice(LABELS),
+                "amount": sometimes(rng.randrange(-50, 50) / 4),
+                "rank": sometimes(rng.randrange(6)),
+                "open": sometimes(rng.random() > 0.5),
+                "built": sometimes(day),
+                "seen_at": sometimes(moment),
+                "tags": sometimes(rng.sample(["a", "b", "c", "d"], rng.randrange(4))),
+                "code": f"{number:04d}",
+                "state": sometimes(rng.choice(["on", "off"])),
+                "valid_from": start,
+                "valid_to": start + dt.timedelta(days=rng.randrange(1000)) if start and rng.random() > 0.3 else None,
+                "admin_code": f"42050{rng.choice('256')}001001",
+                "geom": place,
+            }
+        )
     return found
 
 
@@ -138,7 +185,9 @@ def api_database(cluster: EmbeddedCluster) -> Iterator[tuple[Database, dict[str,
 
 
 @pytest.fixture(scope="session")
-def served(api_database: tuple[Database, dict[str, list[dict[str, Any]]]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(
+    api_database: tuple[Database, dict[str, list[dict[str, Any]]]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     """The application over that database."""
     database, rows = api_database
     keys = {}

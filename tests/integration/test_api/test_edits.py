@@ -33,7 +33,11 @@ def write(served: Any) -> Any:
 
 
 def feature(**properties: Any) -> dict[str, Any]:
-    return {"type": "Feature", "geometry": {"type": "Point", "coordinates": [111.3, 30.7]}, "properties": {"admin_code": "420502001001", **properties}}
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [111.3, 30.7]},
+        "properties": {"admin_code": "420502001001", **properties},
+    }
 
 
 def count(served: Any) -> int:
@@ -43,7 +47,17 @@ def count(served: Any) -> int:
 
 def test_a_feature_from_cradle_to_grave(served: Any, write: Any) -> None:
     page = served.client.get(f"{ITEMS}?limit=1").headers["etag"]
-    made = write("POST", ITEMS, feature(label="新", rank=3, built="2024-05-06", tags=["x"], outline=shapely.geometry.mapping(shapely.box(111, 30, 112, 31))))
+    made = write(
+        "POST",
+        ITEMS,
+        feature(
+            label="新",
+            rank=3,
+            built="2024-05-06",
+            tags=["x"],
+            outline=shapely.geometry.mapping(shapely.box(111, 30, 112, 31)),
+        ),
+    )
     assert made.status_code == 201, made.text
     address = made.headers["location"]
     assert served.client.get(f"{ITEMS}?limit=1").headers["etag"] != page
@@ -64,16 +78,23 @@ def test_a_feature_from_cradle_to_grave(served: Any, write: Any) -> None:
     assert (replaced["rank"], replaced["label"], replaced["classification"]) == (None, "again", "public")
     feature_id = address.rsplit("/", 1)[1]
     with served.database.begin() as connection:
-        assert connection.execute(sa.text("SELECT outline IS NOT NULL FROM baige.kiosk WHERE id = :i"), {"i": feature_id}).scalar_one()
+        assert connection.execute(
+            sa.text("SELECT outline IS NOT NULL FROM baige.kiosk WHERE id = :i"), {"i": feature_id}
+        ).scalar_one()
     assert write("DELETE", address, If_Match=tag).status_code == 412
     assert write("DELETE", address).status_code == 204
     assert served.client.get(address).status_code == 404
     with served.database.begin() as connection:
         history = connection.execute(
-            sa.text("SELECT replaced_op, label FROM baige_history.kiosk WHERE id = :i ORDER BY replaced_at, replaced_by"), {"i": feature_id}
+            sa.text(
+                "SELECT replaced_op, label FROM baige_history.kiosk WHERE id = :i ORDER BY replaced_at, replaced_by"
+            ),
+            {"i": feature_id},
         ).all()
         audit = connection.execute(
-            sa.text("SELECT action, role, actor, request_id FROM baige_sys.change_set WHERE layer = 'kiosk' ORDER BY id DESC LIMIT 4")
+            sa.text(
+                "SELECT action, role, actor, request_id FROM baige_sys.change_set WHERE layer = 'kiosk' ORDER BY id DESC LIMIT 4"
+            )
         ).all()
     assert [tuple(h) for h in history] == [("U", "新"), ("U", None), ("D", "again")]
     assert [a.action for a in audit] == ["delete", "replace", "update", "create"]
@@ -84,7 +105,10 @@ def test_a_feature_from_cradle_to_grave(served: Any, write: Any) -> None:
     ("body", "paths"),
     [
         (feature(nosuch=1), {"/properties/nosuch"}),
-        (feature(rank="x", open=1, built="2024-02-30", state="maybe"), {f"/properties/{n}" for n in ("rank", "open", "built", "state")}),
+        (
+            feature(rank="x", open=1, built="2024-02-30", state="maybe"),
+            {f"/properties/{n}" for n in ("rank", "open", "built", "state")},
+        ),
         (feature(amount=1001), {"/properties/amount"}),
         (feature(code="12"), {"/properties/code"}),
         (feature(code="12ab"), {"/properties/code"}),
@@ -98,11 +122,13 @@ def test_a_feature_from_cradle_to_grave(served: Any, write: Any) -> None:
         ({**feature(), "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 0]]]}}, {"/geometry"}),
         ({**feature(), "geometry": {"type": "Point", "coordinates": "x"}}, {"/geometry"}),
         ({**feature(), "type": "Thing"}, {"/type"}),
-        ({"type": "FeatureCollection", "features": [feature(), feature(rank="x"), feature(state="?")]},
-         {"/features/1/properties/rank", "/features/2/properties/state"}),
+        (
+            {"type": "FeatureCollection", "features": [feature(), feature(rank="x"), feature(state="?")]},
+            {"/features/1/properties/rank", "/features/2/properties/state"},
+        ),
         ([1, 2], {"/"}),
     ],
-)  # fmt: skip
+)
 def test_faults_are_named_by_path_and_nothing_is_stored(served: Any, write: Any, body: Any, paths: set[str]) -> None:
     before = count(served)
     answer = write("POST", ITEMS, body)
@@ -159,20 +185,33 @@ def test_rights(served: Any, write: Any) -> None:
     assert write("PATCH", f"{ITEMS}/{inside}", patch, role="officer").status_code == 204
     assert write("PATCH", f"{ITEMS}/{inside}", {"properties": {"label": label}}, role="officer").status_code == 204
     assert write("POST", ITEMS, feature(admin_code="420505001001"), role="officer").status_code == 403
-    assert write("PATCH", f"{ITEMS}/{inside}", {"properties": {"admin_code": "420505001001"}}, role="officer").status_code == 403
+    assert (
+        write("PATCH", f"{ITEMS}/{inside}", {"properties": {"admin_code": "420505001001"}}, role="officer").status_code
+        == 403
+    )
     assert served.client.get(ITEMS, headers={"X-API-Key": "bg_x_y"}).status_code == 401
     allowed = served.client.options(f"{ITEMS}/{inside}", headers={"X-API-Key": served.keys["planner"]}).headers["allow"]
     assert {"PUT", "PATCH", "DELETE"} <= set(allowed.split(", "))
-    assert "POST" in served.client.options(ITEMS, headers={"Authorization": f"Bearer {served.keys['admin']}"}).headers["allow"]
+    assert (
+        "POST"
+        in served.client.options(ITEMS, headers={"Authorization": f"Bearer {served.keys['admin']}"}).headers["allow"]
+    )
     assert "POST" not in served.client.options(ITEMS).headers["allow"]
 
 
 def test_bodies_that_are_none(served: Any, write: Any) -> None:
     key = {"X-API-Key": served.keys["planner"]}
     for content, headers, status in (
-        (b"{", GEO, 400), (b"", GEO, 400), (b"[" * 10_000, GEO, 400), (b"\xff\xfe", GEO, 400), (b"{}", {"Content-Type": "text/plain"}, 415),
-        (b"{}", {}, 415), (b'{"type":"FeatureCollection","features":[]}', GEO, 400), (b"null", GEO, 422), (b'{"type":"Feature"}', GEO, 422),
-    ):  # fmt: skip
+        (b"{", GEO, 400),
+        (b"", GEO, 400),
+        (b"[" * 10_000, GEO, 400),
+        (b"\xff\xfe", GEO, 400),
+        (b"{}", {"Content-Type": "text/plain"}, 415),
+        (b"{}", {}, 415),
+        (b'{"type":"FeatureCollection","features":[]}', GEO, 400),
+        (b"null", GEO, 422),
+        (b'{"type":"Feature"}', GEO, 422),
+    ):
         answer = served.client.post(ITEMS, content=content, headers={**headers, **key})
         assert answer.status_code == status, (content[:20], answer.text)
 

@@ -40,7 +40,20 @@ def walk(served: Any, path: str, **params: Any) -> tuple[list[dict[str, Any]], i
         answer = served.client.get(following[0])
 
 
-ORDERS = ["", "label", "-label", "+rank,-amount", "amount,rank,label", "-built,state", "open", "-seen_at", "id", "-id", "label,id", "changed_at"]
+ORDERS = [
+    "",
+    "label",
+    "-label",
+    "+rank,-amount",
+    "amount,rank,label",
+    "-built,state",
+    "open",
+    "-seen_at",
+    "id",
+    "-id",
+    "label,id",
+    "changed_at",
+]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -55,7 +68,11 @@ def test_pages_hold_each_feature_once_in_order(served: Any, order: str, limit: i
     keys = [(k.lstrip("+-"), k.startswith("-")) for k in order.split(",") if k]
     with served.database.begin() as connection:
         listed = ", ".join(f"{name} {'DESC' if down else 'ASC'} NULLS LAST" for name, down in keys)
-        wanted = connection.exec_driver_sql(f"SELECT id::text FROM baige.kiosk ORDER BY {listed + ', ' if listed else ''}id").scalars().all()
+        wanted = (
+            connection.exec_driver_sql(f"SELECT id::text FROM baige.kiosk ORDER BY {listed + ', ' if listed else ''}id")
+            .scalars()
+            .all()
+        )
     assert [f["id"] for f in features] == list(wanted)
 
 
@@ -102,7 +119,11 @@ def test_none_is_missed_or_repeated_while_others_insert(served: Any) -> None:
 
 
 def test_cursor_of_another_order_or_layer_is_refused(served: Any) -> None:
-    href = next(k["href"] for k in served.get("/collections/kiosk/items", limit=5, sortby="rank").json()["links"] if k["rel"] == "next")
+    href = next(
+        k["href"]
+        for k in served.get("/collections/kiosk/items", limit=5, sortby="rank").json()["links"]
+        if k["rel"] == "next"
+    )
     cursor = re.search(r"cursor=([^&]+)", href)
     assert cursor is not None
     for params in ({"sortby": "label"}, {}):
@@ -146,9 +167,11 @@ def test_box_in_each_system(served: Any) -> None:
         if metres.intersects(shapely.Point(px, py)):
             in_metres.add(row["id"])
     cases = [
-        ("111.25,30.65,111.3,30.7", None, wanted), ("30.65,111.25,30.7,111.3", f"{EPSG}4326", wanted),
-        ("30.65,111.25,30.7,111.3", f"{EPSG}4490", wanted), (f"{y[0]},{x[0]},{y[1]},{x[1]}", f"{EPSG}4546", in_metres),
-    ]  # fmt: skip
+        ("111.25,30.65,111.3,30.7", None, wanted),
+        ("30.65,111.25,30.7,111.3", f"{EPSG}4326", wanted),
+        ("30.65,111.25,30.7,111.3", f"{EPSG}4490", wanted),
+        (f"{y[0]},{x[0]},{y[1]},{x[1]}", f"{EPSG}4546", in_metres),
+    ]
     for text, crs, expected in cases:
         params = {"bbox": text, "limit": 1000, **({"bbox-crs": crs} if crs else {})}
         got = {f["id"] for f in served.get("/collections/kiosk/items", **params).json()["features"]}
@@ -174,7 +197,12 @@ def test_chosen_properties_only(served: Any) -> None:
 
 
 def test_entity_tags_of_pages_and_features(served: Any) -> None:
-    for path in ("/collections/kiosk/items?limit=5", f"/collections/kiosk/items/{served.rows['kiosk'][0]['id']}", "/collections", "/collections/kiosk"):
+    for path in (
+        "/collections/kiosk/items?limit=5",
+        f"/collections/kiosk/items/{served.rows['kiosk'][0]['id']}",
+        "/collections",
+        "/collections/kiosk",
+    ):
         first = served.client.get(path)
         again = served.client.get(path, headers={"If-None-Match": first.headers["etag"]})
         assert (first.status_code, again.status_code) == (200, 304), path
@@ -206,7 +234,9 @@ def test_files_hold_the_same_features(served: Any, tmp_path: Any) -> None:
             for row in frame.itertuples():
                 stored = rows[row.id]
                 geometry = row.geometry.geoms[0] if row.geometry.geom_type == "MultiPolygon" else row.geometry
-                assert geometry.equals_exact(stored["geom"], 1e-7) or geometry.normalize().equals_exact(stored["geom"].normalize(), 1e-7)
+                assert geometry.equals_exact(stored["geom"], 1e-7) or geometry.normalize().equals_exact(
+                    stored["geom"].normalize(), 1e-7
+                )
                 assert (row.label == stored["label"]) or (stored["label"] is None and not isinstance(row.label, str))
         table = served.get(f"/collections/{layer}/items", f="csv", bom="true")
         assert table.content.startswith(b"\xef\xbb\xbf")
@@ -238,16 +268,22 @@ def test_json_fg(served: Any) -> None:
     assert body["coordRefSys"] == f"{EPSG}4546"
     assert body["featureType"] == "plot_local"
     for feature in body["features"]:
-        assert shapely.get_coordinates(shapely.from_geojson(json.dumps(feature["place"])))[0][0] > 3_000_000  # northing first
+        assert (
+            shapely.get_coordinates(shapely.from_geojson(json.dumps(feature["place"])))[0][0] > 3_000_000
+        )  # northing first
         assert 110 < shapely.get_coordinates(shapely.from_geojson(json.dumps(feature["geometry"])))[0][0] < 112
         assert "time" in feature
 
 
 def test_accept_header_chooses(served: Any) -> None:
     for accept, media in (
-        ("text/html", "text/html"), ("application/geo+json", "application/geo+json"), ("text/csv", "text/csv"),
-        ("text/html;q=0.5, application/geo+json", "application/geo+json"), ("application/vnd.ogc.fg+json", "application/vnd.ogc.fg+json"),
-        ("*/*", "application/geo+json"), ("image/png", "application/geo+json"),
-    ):  # fmt: skip
+        ("text/html", "text/html"),
+        ("application/geo+json", "application/geo+json"),
+        ("text/csv", "text/csv"),
+        ("text/html;q=0.5, application/geo+json", "application/geo+json"),
+        ("application/vnd.ogc.fg+json", "application/vnd.ogc.fg+json"),
+        ("*/*", "application/geo+json"),
+        ("image/png", "application/geo+json"),
+    ):
         answer = served.client.get("/collections/kiosk/items?limit=2", headers={"Accept": accept})
         assert answer.headers["content-type"].startswith(media), accept

@@ -155,7 +155,9 @@ JSON_CASES: list[tuple[dict[str, Any], Callable[[Row], bool]]] = [
 def test_json_filter_counts(served: Any, tree: dict[str, Any], meets: Callable[[Row], bool]) -> None:
     for layer in served.rows:
         wanted = {r["id"] for r in served.rows[layer] if meets(r)}
-        answer = served.get(f"/collections/{layer}/items", **{"filter": json.dumps(tree), "filter-lang": "cql2-json", "limit": 1000})
+        answer = served.get(
+            f"/collections/{layer}/items", **{"filter": json.dumps(tree), "filter-lang": "cql2-json", "limit": 1000}
+        )
         assert answer.status_code == 200, answer.text
         assert {f["id"] for f in answer.json()["features"]} == wanted
 

@@ -106,8 +106,12 @@ def test_a_killed_worker_loses_no_job_and_a_dismissed_one_stops(served: Any, wor
     doomed = start_worker(served)
     with served.database.begin() as blocking:
         blocking.exec_driver_sql("LOCK TABLE baige.kiosk IN ACCESS EXCLUSIVE MODE")
-        first = execute(served, "export", {"collection": "kiosk", "format": "csv"}, prefer="respond-async").headers["location"]
-        second = execute(served, "export", {"collection": "kiosk", "format": "fgb"}, prefer="respond-async").headers["location"]
+        first = execute(served, "export", {"collection": "kiosk", "format": "csv"}, prefer="respond-async").headers[
+            "location"
+        ]
+        second = execute(served, "export", {"collection": "kiosk", "format": "fgb"}, prefer="respond-async").headers[
+            "location"
+        ]
         until(lambda: export_statements(served) == 2, 60)
         doomed.send_signal(signal.SIGKILL)
         doomed.wait(10)

@@ -13,19 +13,33 @@ from layers.declaration import LayerDeclaration
 from layers.registry import add_layer, remove_layer
 
 PAGES = [
-    "/", "/conformance", "/collections", "/collections/kiosk", "/collections/kiosk/items?limit=5", "/collections/kiosk/schema",
-    "/collections/kiosk/queryables", "/collections/kiosk/sortables", "/collections/kiosk/tiles", "/tileMatrixSets", "/openapi", "/processes",
-]  # fmt: skip
+    "/",
+    "/conformance",
+    "/collections",
+    "/collections/kiosk",
+    "/collections/kiosk/items?limit=5",
+    "/collections/kiosk/schema",
+    "/collections/kiosk/queryables",
+    "/collections/kiosk/sortables",
+    "/collections/kiosk/tiles",
+    "/tileMatrixSets",
+    "/openapi",
+    "/processes",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_pages_ask_nothing_of_other_servers(served: Any, path: str, lang: str) -> None:
-    answer = served.client.get(path, params={**dict(p.split("=") for p in path.partition("?")[2].split("&") if p), "f": "html", "lang": lang})
+    answer = served.client.get(
+        path, params={**dict(p.split("=") for p in path.partition("?")[2].split("&") if p), "f": "html", "lang": lang}
+    )
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/html")
     assert answer.headers["content-language"] == lang
-    loaded = re.findall(r'(?:src|href)="([^"]+)"', "".join(re.findall(r"<(?:script|link|img|iframe|source)[^>]*>", answer.text)))
+    loaded = re.findall(
+        r'(?:src|href)="([^"]+)"', "".join(re.findall(r"<(?:script|link|img|iframe|source)[^>]*>", answer.text))
+    )
     assert loaded
     for address in loaded:
         assert address.startswith((served.url, "/")), address
@@ -62,10 +76,17 @@ def test_api_document_stands_alone(served: Any) -> None:
 def test_conformance_names_what_clients_look_for(served: Any) -> None:
     found = set(served.get("/conformance").json()["conformsTo"])
     for name in (
-        "ogcapi-features-3/1.0/conf/filter", "ogcapi-features-3/1.0/conf/features-filter", "cql2/1.0/conf/cql2-text", "cql2/1.0/conf/basic-cql2",
-        "cql2/1.0/conf/basic-spatial-functions", "cql2/1.0/conf/basic-spatial-operators", "ogcapi-features-5/1.0/conf/schemas",
-        "ogcapi-common-3/1.0/conf/schemas", "ogcapi-features-4/1.0/conf/create-replace-delete", "ogcapi-features-2/1.0/conf/crs",
-    ):  # fmt: skip
+        "ogcapi-features-3/1.0/conf/filter",
+        "ogcapi-features-3/1.0/conf/features-filter",
+        "cql2/1.0/conf/cql2-text",
+        "cql2/1.0/conf/basic-cql2",
+        "cql2/1.0/conf/basic-spatial-functions",
+        "cql2/1.0/conf/basic-spatial-operators",
+        "ogcapi-features-5/1.0/conf/schemas",
+        "ogcapi-common-3/1.0/conf/schemas",
+        "ogcapi-features-4/1.0/conf/create-replace-delete",
+        "ogcapi-features-2/1.0/conf/crs",
+    ):
         assert f"http://www.opengis.net/spec/{name}" in found
 
 
@@ -80,26 +101,61 @@ def test_schema_says_what_a_feature_holds(served: Any) -> None:
 
 
 BAD = [
-    ("/collections/kiosk/items", {"limit": "-1"}), ("/collections/kiosk/items", {"limit": "0"}), ("/collections/kiosk/items", {"limit": "x"}),
-    ("/collections/kiosk/items", {"limit": "1e3"}), ("/collections/kiosk/items", {"bbox": "1,2,3"}), ("/collections/kiosk/items", {"bbox": "1,2,3,nan"}),
-    ("/collections/kiosk/items", {"bbox": "1,2,3,inf"}), ("/collections/kiosk/items", {"bbox": "a,b,c,d"}), ("/collections/kiosk/items", {"bbox": "1,9,2,3"}),
-    ("/collections/kiosk/items", {"bbox": "111,-100,112,31"}), ("/collections/kiosk/items", {"crs": "nonsense"}), ("/collections/kiosk/items", {"bbox-crs": "x"}),
-    ("/collections/kiosk/items", {"filter-crs": "EPSG:99"}), ("/collections/kiosk/items", {"filter": "(" * 10_000 + "1=1" + ")" * 10_000}),
-    ("/collections/kiosk/items", {"filter": '{"op":"not","args":[' * 900 + "true" + "]}" * 900, "filter-lang": "cql2-json"}),
-    ("/collections/kiosk/items", {"filter-lang": "sql", "filter": "x"}), ("/collections/kiosk/items", {"sortby": "geometry"}),
-    ("/collections/kiosk/items", {"sortby": "tags"}), ("/collections/kiosk/items", {"sortby": "id;drop table x"}),
-    ("/collections/kiosk/items", {"sortby": ",".join(["label", "rank", "amount", "open", "built", "seen_at", "state", "id", "name_zh"])}),
-    ("/collections/kiosk/items", {"nosuch": "1"}), ("/collections/kiosk/items", {"f": "exe"}), ("/collections/kiosk/items", {"datetime": "yesterday"}),
-    ("/collections/kiosk/items", {"datetime": "2020-01-01/2019-01-01"}), ("/collections/kiosk/items", {"datetime": "a/b/c"}),
-    ("/collections/kiosk/items", {"properties": "1=1"}), ("/collections/kiosk/items", {"ids": "1,2"}), ("/collections/kiosk/items", {"q": ""}),
-    ("/collections/kiosk/items", {"q": "a " * 100}), ("/collections/kiosk/items", {"rank": "x"}), ("/collections/kiosk/items", {"label": "a\0b"}),
-    ("/collections/kiosk/items", {"open": "yes"}), ("/collections/kiosk/items", {"skipGeometry": "x"}),
-    ("/collections/kiosk/items/' OR 1=1 --", {}), ("/collections/kiosk/items/1", {}), ("/collections/'; DROP TABLE x/items", {}), ("/collections/nosuch", {}),
-    ("/collections/kiosk/tiles/WebMercatorQuad/99/0/0", {}), ("/collections/kiosk/tiles/WebMercatorQuad/3/9/0", {}),
-    ("/collections/kiosk/tiles/WebMercatorQuad/a/0/0", {}), ("/collections/kiosk/tiles/WebMercatorQuad/-1/0/0", {}),
-    ("/collections/kiosk/tiles/Nosuch/1/0/0", {}), ("/collections/kiosk/tiles/WebMercatorQuad/1/0/1", {"filter": "nosuch = 1"}),
-    ("/collections/baige_sys.layer/items", {}), ("/../../etc/passwd", {}), ("/static/../app.py", {}), ("/nosuch", {}), ("/", {"x": "1"}),
-]  # fmt: skip
+    ("/collections/kiosk/items", {"limit": "-1"}),
+    ("/collections/kiosk/items", {"limit": "0"}),
+    ("/collections/kiosk/items", {"limit": "x"}),
+    ("/collections/kiosk/items", {"limit": "1e3"}),
+    ("/collections/kiosk/items", {"bbox": "1,2,3"}),
+    ("/collections/kiosk/items", {"bbox": "1,2,3,nan"}),
+    ("/collections/kiosk/items", {"bbox": "1,2,3,inf"}),
+    ("/collections/kiosk/items", {"bbox": "a,b,c,d"}),
+    ("/collections/kiosk/items", {"bbox": "1,9,2,3"}),
+    ("/collections/kiosk/items", {"bbox": "111,-100,112,31"}),
+    ("/collections/kiosk/items", {"crs": "nonsense"}),
+    ("/collections/kiosk/items", {"bbox-crs": "x"}),
+    ("/collections/kiosk/items", {"filter-crs": "EPSG:99"}),
+    ("/collections/kiosk/items", {"filter": "(" * 10_000 + "1=1" + ")" * 10_000}),
+    (
+        "/collections/kiosk/items",
+        {"filter": '{"op":"not","args":[' * 900 + "true" + "]}" * 900, "filter-lang": "cql2-json"},
+    ),
+    ("/collections/kiosk/items", {"filter-lang": "sql", "filter": "x"}),
+    ("/collections/kiosk/items", {"sortby": "geometry"}),
+    ("/collections/kiosk/items", {"sortby": "tags"}),
+    ("/collections/kiosk/items", {"sortby": "id;drop table x"}),
+    (
+        "/collections/kiosk/items",
+        {"sortby": ",".join(["label", "rank", "amount", "open", "built", "seen_at", "state", "id", "name_zh"])},
+    ),
+    ("/collections/kiosk/items", {"nosuch": "1"}),
+    ("/collections/kiosk/items", {"f": "exe"}),
+    ("/collections/kiosk/items", {"datetime": "yesterday"}),
+    ("/collections/kiosk/items", {"datetime": "2020-01-01/2019-01-01"}),
+    ("/collections/kiosk/items", {"datetime": "a/b/c"}),
+    ("/collections/kiosk/items", {"properties": "1=1"}),
+    ("/collections/kiosk/items", {"ids": "1,2"}),
+    ("/collections/kiosk/items", {"q": ""}),
+    ("/collections/kiosk/items", {"q": "a " * 100}),
+    ("/collections/kiosk/items", {"rank": "x"}),
+    ("/collections/kiosk/items", {"label": "a\0b"}),
+    ("/collections/kiosk/items", {"open": "yes"}),
+    ("/collections/kiosk/items", {"skipGeometry": "x"}),
+    ("/collections/kiosk/items/' OR 1=1 --", {}),
+    ("/collections/kiosk/items/1", {}),
+    ("/collections/'; DROP TABLE x/items", {}),
+    ("/collections/nosuch", {}),
+    ("/collections/kiosk/tiles/WebMercatorQuad/99/0/0", {}),
+    ("/collections/kiosk/tiles/WebMercatorQuad/3/9/0", {}),
+    ("/collections/kiosk/tiles/WebMercatorQuad/a/0/0", {}),
+    ("/collections/kiosk/tiles/WebMercatorQuad/-1/0/0", {}),
+    ("/collections/kiosk/tiles/Nosuch/1/0/0", {}),
+    ("/collections/kiosk/tiles/WebMercatorQuad/1/0/1", {"filter": "nosuch = 1"}),
+    ("/collections/baige_sys.layer/items", {}),
+    ("/../../etc/passwd", {}),
+    ("/static/../app.py", {}),
+    ("/nosuch", {}),
+    ("/", {"x": "1"}),
+]
 
 
 @pytest.mark.parametrize(("path", "params"), BAD, ids=[f"{p} {str(q)[:60]}" for p, q in BAD])
@@ -115,8 +171,29 @@ def test_bad_input_is_a_problem_document(served: Any, path: str, params: dict[st
 
 
 def test_sql_in_every_parameter_changes_nothing(served: Any) -> None:
-    names = ["limit", "bbox", "bbox-crs", "crs", "datetime", "f", "lang", "filter", "filter-lang", "filter-crs", "sortby", "properties", "q", "ids",
-             "cursor", "skipGeometry", "label", "rank", "open", "built", "id"]  # fmt: skip
+    names = [
+        "limit",
+        "bbox",
+        "bbox-crs",
+        "crs",
+        "datetime",
+        "f",
+        "lang",
+        "filter",
+        "filter-lang",
+        "filter-crs",
+        "sortby",
+        "properties",
+        "q",
+        "ids",
+        "cursor",
+        "skipGeometry",
+        "label",
+        "rank",
+        "open",
+        "built",
+        "id",
+    ]
     for name in names:
         for attack in ("'; DROP TABLE baige.kiosk; --", "1) OR 1=1 --", "%s", "$1", "{0}", "\\", "''", '"'):
             answer = served.client.get("/collections/kiosk/items", params={name: attack})
@@ -134,11 +211,16 @@ def raw(served: Any, data: bytes) -> bytes:
 
 def test_what_http_libraries_would_not_send(served: Any) -> None:
     assert b" 400 " in raw(served, b"GET /collections/kiosk/items?label=%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert b" 400 " in raw(served, b"GET /collections/kiosk/items?label=\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n").split(b"\r\n")[0]
+    assert (
+        b" 400 "
+        in raw(served, b"GET /collections/kiosk/items?label=\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n").split(b"\r\n")[0]
+    )
     assert b" 400 " in raw(served, b"GET /collections/%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n").split(b"\r\n")[0]
     million = b",".join(b"%d%%201" % (i % 90) for i in range(1_000_000))
     for text in (b"x" * 1_000_000, b"(" * 60_000, b"S_INTERSECTS(geometry,LINESTRING(" + million + b"))"):
-        status = raw(served, b"GET /collections/kiosk/items?filter=" + text + b" HTTP/1.1\r\nHost: x\r\n\r\n").split(b"\r\n")[0]
+        status = raw(served, b"GET /collections/kiosk/items?filter=" + text + b" HTTP/1.1\r\nHost: x\r\n\r\n").split(
+            b"\r\n"
+        )[0]
         assert any(code in status for code in (b" 400 ", b" 413 ", b" 414 ", b" 431 ")), status
     head = b"POST /collections/kiosk/items HTTP/1.1\r\nHost: x\r\nContent-Type: application/geo+json\r\n"
     key = f"X-API-Key: {served.keys['planner']}\r\n".encode()
@@ -158,11 +240,16 @@ def test_a_body_without_end_is_cut_off(served: Any) -> None:
 
 def test_errors_are_in_the_askers_language(served: Any) -> None:
     assert "limit 应为" in served.get("/collections/kiosk/items", limit="-1", lang="zh").json()["detail"]
-    assert "没有图层" in served.client.get("/collections/nosuch", headers={"Accept-Language": "zh-CN,zh;q=0.9"}).json()["detail"]
+    assert (
+        "没有图层"
+        in served.client.get("/collections/nosuch", headers={"Accept-Language": "zh-CN,zh;q=0.9"}).json()["detail"]
+    )
 
 
 def test_a_new_layer_is_there_at_once_and_gone_at_once(served: Any) -> None:
-    layer = LayerDeclaration(name="pop_up", title_zh="快闪", title_en="Pop-up", geometry="Point", classification="public")
+    layer = LayerDeclaration(
+        name="pop_up", title_zh="快闪", title_en="Pop-up", geometry="Point", classification="public"
+    )
     assert served.get("/collections/pop_up").status_code == 404
     statuses: list[int] = []
     stop = threading.Event()

@@ -1,0 +1,101 @@
+"""``baige serve`` as an operator starts it: workers, portal, a layer added on the command line, no listening beyond loopback without a key."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+
+def run(words: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def environment(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {**os.environ, "BAIGE_DATABASE_URL": database_url, "BAIGE_HOME": str(tmp_path_factory.mktemp("home"))}
+
+
+@pytest.fixture(scope="module")
+def address(environment: dict[str, str]) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [sys.executable, "-m", "api.cli", "serve", "--port", str(port), "--workers", "2", "--no-jobs"]
+    server = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 90
+    try:
+        while True:
+            try:
+                if httpx.get(f"{url}/readyz", timeout=30).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                assert time.monotonic() < deadline
+                assert server.poll() is None
+                time.sleep(0.3)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_every_layer_is_a_collection(address: str) -> None:
+    from layers.catalogue import built_in
+
+    found = {c["id"] for c in httpx.get(f"{address}/collections", timeout=60).json()["collections"]}
+    assert set(built_in()) <= found
+
+
+def test_a_layer_added_on_the_command_line_is_served_by_all_workers(
+    address: str, environment: dict[str, str], tmp_path: Any
+) -> None:
+    declaration = tmp_path / "tree.toml"
+    declaration.write_text(
+        'name = "tree_e2e"\ntitle_zh = "树"\ntitle_en = "Trees"\ngeometry = "Point"\nclassification = "public"\n',
+        encoding="utf-8",
+    )
+    added = run(["layer", "add", str(declaration)], environment)
+    assert added.returncode == 0, added.stderr
+    time.sleep(2)
+    for _ in range(12):  # a connection of its own each, so that both workers are met
+        assert httpx.get(f"{address}/collections/tree_e2e/items", timeout=30).status_code == 200
+        assert "tree_e2e" in httpx.get(f"{address}/collections", timeout=30).text
+    removed = run(["layer", "remove", "tree_e2e"], environment)
+    assert removed.returncode == 0, removed.stderr
+    time.sleep(2)
+    for _ in range(12):
+        assert httpx.get(f"{address}/collections/tree_e2e/items", timeout=30).status_code == 404
+
+
+def test_keys_on_the_command_line(address: str, environment: dict[str, str]) -> None:
+    key = run(["key", "add", "--role", "viewer", "--note", "test office"], environment).stdout.strip()
+    assert key.startswith("bg_")
+    assert httpx.get(f"{address}/collections", headers={"X-API-Key": key}, timeout=30).status_code == 200
+    listed = run(["key", "list"], environment).stdout
+    assert key.split("_")[1] in listed
+    assert key.split("_", 2)[2] not in listed
+    assert run(["key", "revoke", key.split("_")[1]], environment).returncode == 0
+    time.sleep(1.2)
+    for _ in range(6):
+        assert httpx.get(f"{address}/collections", headers={"X-API-Key": key}, timeout=30).status_code == 401
+
+
+def test_it_does_not_listen_beyond_loopback_without_an_admin_key(environment: dict[str, str]) -> None:
+    refused = run(["serve", "--host", "0.0.0.0", "--port", "0"], environment)
+    assert refused.returncode != 0
+    assert "admin key" in refused.stderr
+    refused = run(["serve", "--host", "0.0.0.0", "--anonymous-role", "planner"], environment)
+    assert refused.returncode == 2
