@@ -52,8 +52,8 @@ def town(database: Database) -> Database:
             box = f"POLYGON(({x} {y},{x + 200} {y},{x + 200} {y + 200},{x} {y + 200},{x} {y}))"
             code = CODE if i < 3 else "420503001001"
             insert(connection, "grid_cell", box, grid_code=f"{code}{i + 1:03d}", grid_kind="unit", admin_code=code)
-        insert(connection, "road", "LINESTRING(0 100,400 100)", road_class="primary")
-        insert(connection, "road", "LINESTRING(200 0,200 400)", road_class="secondary")
+        insert(connection, "road", "LINESTRING(0 105,400 105)", road_class="primary")
+        insert(connection, "road", "LINESTRING(207 0,207 400)", road_class="secondary")
         for i in range(8):
             x, y = 30 + 90 * (i % 4), 120 + 150 * (i // 4)
             insert(
