@@ -152,7 +152,14 @@ def upgrade(database: Database | str, *, city: CityConfig | None = None) -> None
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             _prepare(connection, srid)
             alembic.command.upgrade(alembic_config(connection, srid), "head")
-            _machinery(connection)
+            try:
+                _machinery(connection)
+            except sa.exc.ProgrammingError as error:
+                raise ConfigError(
+                    "The tables of this database are not those of this version: it was made by an unreleased one."
+                    " Export what you need with that version, then make a new database ('baige db drop', 'baige db init').",
+                    zh="该数据库的表结构与本版本不符（由未发布的版本建立）。请用原版本导出所需数据，再新建数据库（baige db drop、baige db init）。",
+                ) from error
             connection.execute(sa.text("UPDATE baige_sys.storage SET fingerprint = :present"), {"present": present})
     finally:
         if own:

@@ -145,7 +145,8 @@ def views(
             f"摄像机 {found['cameras']:,} 台，有可视范围 {found['with_a_view']:,} 台：确定 {found['confirmed']:,}，可能 {found['possible']:,}",
         ),
         app.text(
-            f"on residential plots: {_percent(found['residential_share'])} of all views; {found['mostly_residential']:,} cameras more than half",
+            f"on residential plots: {_percent(found['residential_share'])} of all views;"
+            f" {found['mostly_residential']:,} cameras more than half",
             f"落在居住用地：占全部视野 {_percent(found['residential_share'])}；过半的摄像机 {found['mostly_residential']:,} 台",
         ),
         app.text(

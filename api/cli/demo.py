@@ -1,6 +1,7 @@
 """``baige demo``: the whole chain on the reference city, one step after the other."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,8 @@ def command(app: AppContext, scale: str, out: Path, serve: bool, port: int) -> N
             )
         app.say(f"   done in {time.monotonic() - started:.1f} s", f"   用时 {time.monotonic() - started:.1f} 秒")
     app.say(f"Built in {time.monotonic() - begun:.0f} s.", f"全部完成，用时 {time.monotonic() - begun:.0f} 秒。")
+    # the server shows the pages, too, under /maps
+    shutil.copytree(out / "map", app.settings.home / "maps", dirs_exist_ok=True)
     for page in sorted((out / "map").glob("index*.html")) or sorted((out / "map").glob("*.html")):
         app.say(f"Map, opens from disk: {page}", f"地图（可直接打开）：{page}")
     if not serve:
@@ -112,7 +115,9 @@ def _all_synthetic(app: AppContext) -> bool:
     try:
         with database.begin(readonly=True) as connection:
             return not any(
-                connection.exec_driver_sql(f'SELECT EXISTS (SELECT 1 FROM baige."{layer}" WHERE NOT synthetic)').scalar()
+                connection.exec_driver_sql(
+                    f'SELECT EXISTS (SELECT 1 FROM baige."{layer}" WHERE NOT synthetic)'
+                ).scalar()
                 for layer in catalogue(connection)
             )
     finally:

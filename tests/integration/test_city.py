@@ -122,7 +122,7 @@ def test_rows_that_mean_another_thing_under_the_same_identifier_are_replaced(
     assert done["camera_site"].inserted == 3000
     assert done["outfall"].unchanged == 124
     with database.begin(SYSTEM) as connection:
-        rows = {i: code for i, code in connection.execute(sa.text("SELECT id::text, admin_code FROM baige.community"))}
+        rows = dict(connection.execute(sa.text("SELECT id::text, admin_code FROM baige.community")).tuples().all())
     assert rows == dict(zip(turned.layers["community"]["id"], turned.layers["community"]["admin_code"], strict=True))
 
 

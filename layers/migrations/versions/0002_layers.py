@@ -3,7 +3,8 @@
 Revision: 0002, after 0001
 """
 
-# ruff: noqa: E501
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import context, op
 from geoalchemy2 import Geometry
@@ -22,7 +23,7 @@ def _geometry(kind: str, srid: int) -> Geometry:
     return Geometry(kind.upper(), srid=srid, dimension=3 if kind.endswith("M") else 2, spatial_index=False)
 
 
-def _common(classification: str) -> list[sa.Column]:
+def _common(classification: str) -> list[sa.Column[Any]]:
     return [
         sa.Column("name_zh", sa.String(200)),
         sa.Column("name_en", sa.String(200)),
@@ -43,7 +44,7 @@ def _layer(
     name: str,
     geometry: str,
     classification: str,
-    columns: list[sa.Column],
+    columns: list[sa.Column[Any]],
     *,
     keys: list[list[str]] | None = None,
     indexed: list[str] | None = None,

@@ -39,7 +39,7 @@ def plainly_visible(shapes, x, y, radius):
             corners = shapely.get_coordinates(ring) - [x, y]
             far = corners / np.hypot(*corners.T)[:, None] * radius * 1000
             for k in range(len(corners) - 1):
-                shadow = shapely.Polygon(np.array([corners[k], corners[k + 1], far[k + 1], far[k]]) + [x, y])
+                shadow = shapely.Polygon(np.array([corners[k], corners[k + 1], far[k + 1], far[k]]) + np.array([x, y]))
                 if shadow.is_valid and shadow.area > 0:
                     hidden.append(shadow)
     return circle.difference(shapely.union_all(hidden))
