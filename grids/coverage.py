@@ -194,7 +194,13 @@ def read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoDataF
         "outfalls": read_frame(
             connection, "outfall", columns=["name_zh", "code_local", "code_national", "admin_code"], srid=srid
         ),
-        "areas": read_frame(connection, "key_area", columns=["name_zh", "admin_code", "kind"], srid=srid),
+        "areas": read_frame(
+            connection,
+            "key_area",
+            columns=["name_zh", "admin_code", "kind"],
+            srid=srid,
+            where=sa.text("kind IS DISTINCT FROM 'truck_ban'"),  # a zone of traffic, not a place to be watched
+        ),
         "railways": read_frame(
             connection,
             "railway",
