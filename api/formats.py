@@ -9,17 +9,10 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import adbc_driver_manager
-import adbc_driver_postgresql.dbapi
 import orjson
 import psycopg
-import pyarrow as pa
-import pyarrow.csv as csv
-import pyarrow.parquet as pq
-import pyogrio
-import pyproj
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
@@ -32,6 +25,9 @@ from layers.database import driver_errors, principal_settings
 from layers.query.fragment import Fragment
 from layers.query.items import geometry_sql
 from layers.query.source import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["stream", "write_file"]
 
@@ -120,6 +116,10 @@ def write_file(conninfo: str, principal: Principal, asked: Asked) -> str:
     The rows come by binary COPY straight into Arrow batches; no row is ever an object of Python. (PostGIS's own ST_AsFlatGeobuf, up to
     3.3 at least, writes wrong columns after a missing value.)
     """
+    # a second to import, and needed by few requests
+    import adbc_driver_manager
+    import adbc_driver_postgresql.dbapi
+
     source, columns, geometry = asked.question.source, _columns(asked), _geometry(asked)
     forms = {"uuid": "{}::text", "int": "{}::bigint"}
     if asked.format != "parquet":
@@ -155,7 +155,13 @@ def write_file(conninfo: str, principal: Principal, asked: Asked) -> str:
     return name
 
 
-def _write_batches(path: Path, rows: pa.RecordBatchReader, asked: Asked, *, with_geometry: bool) -> None:
+def _write_batches(path: Path, rows: "pa.RecordBatchReader", asked: Asked, *, with_geometry: bool) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import pyogrio
+    import pyproj
+    from pyarrow import csv
+
     source = asked.question.source
     mark = {"ARROW:extension:name": "geoarrow.wkb"}
     fields = [pa.field("geometry", pa.binary(), metadata=mark) if f.name == "geometry" else f.remove_metadata() for f in rows.schema]

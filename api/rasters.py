@@ -5,16 +5,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import orjson
-import rasterio
-from PIL import Image
-from rasterio.enums import Resampling
-from rasterio.io import MemoryFile
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
-from rasterio.windows import from_bounds
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -54,6 +46,8 @@ async def _one(request: Request) -> tuple[State, dict[str, Any]]:
 
 
 def _described(state: State, raster: dict[str, Any]) -> dict[str, Any]:
+    from rasterio.warp import transform_bounds
+
     here = f"{state.serve.base_url}/rasters/{raster['name']}"
     box = transform_bounds(f"EPSG:{raster['srid']}", "OGC:CRS84", raster["west"], raster["south"], raster["east"], raster["north"])
     return {
@@ -85,6 +79,8 @@ async def get_raster(request: Request) -> Response:
 
 def _box(request: Request, state: State, raster: dict[str, Any]) -> tuple[float, float, float, float] | None:
     """``bbox`` in the raster's own system, x, y."""
+    from rasterio.warp import transform_bounds
+
     query = request.query_params
     if "bbox" not in query:
         return None
@@ -115,6 +111,10 @@ async def get_coverage(request: Request) -> Response:
 
 
 def _cut(path: Path, box: tuple[float, float, float, float] | None) -> bytes:
+    import rasterio
+    from rasterio.io import MemoryFile
+    from rasterio.windows import from_bounds
+
     try:
         with rasterio.open(path) as source:
             window = from_bounds(*(box or source.bounds), transform=source.transform).round_offsets().round_lengths(op="ceil")
@@ -146,6 +146,14 @@ async def get_map(request: Request) -> Response:
 
 
 def _draw(path: Path, box: tuple[float, float, float, float] | None, srid: int, width: int) -> tuple[bytes, tuple[float, ...]]:
+    import matplotlib
+    import rasterio
+    from PIL import Image
+    from rasterio.enums import Resampling
+    from rasterio.vrt import WarpedVRT
+    from rasterio.warp import transform_bounds
+    from rasterio.windows import from_bounds
+
     try:
         with rasterio.open(path) as source, WarpedVRT(source, crs=f"EPSG:{srid}", resampling=Resampling.bilinear) as warped:
             bounds = transform_bounds(source.crs, warped.crs, *(box or source.bounds))
