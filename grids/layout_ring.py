@@ -18,8 +18,10 @@ from grids.layout_faults import LayoutFault
 
 __all__ = ["Closure", "judge_closures", "watching_points"]
 
-#: How far an arm of a crossing is looked at to tell whether it leads outside.
-_ARM_M = 5.0
+#: An arm of a crossing leads outside when within so many metres of it ...
+_ARM_M = 15.0
+#: ... it is so far beyond the ring; what runs along the ring does not.
+_BEYOND_M = 3.0
 #: Roads that end nearer than this beyond the ring lead nowhere.
 _STUB_M = 10.0
 #: A road this near to the ring runs on it.
@@ -102,7 +104,7 @@ def _ring_faults(
 ) -> list[LayoutFault]:
     roads = data.roads.geometry.to_numpy()
     inside = shapely.Polygon(ring.geom) if ring.geom.geom_type in ("LineString", "LinearRing") else ring.geom
-    thick = shapely.buffer(inside, _ON_RING_M)
+    thick = shapely.buffer(inside, _BEYOND_M)
     shapely.prepare(thick)
     tree = cKDTree(shapely.get_coordinates(watching.geometry.to_numpy())) if len(watching) else None
     dark = watching["dark"].to_numpy(dtype=bool)
@@ -122,7 +124,10 @@ def _ring_faults(
         elif not crossing.watched and (leads_out or crossing.to_watch):
             away = float(tree.query(crossing.xy)[0]) if tree is not None else float("nan")
             found.append(_bare_crossing(ring, crossing, spot, data, away, reach_m, proof.fewest))
-    found += [_leak(ring, leak, proof, data) for leak in proof.leaks]
+    ways: dict[tuple[int, ...], list[Leak]] = {}
+    for leak in proof.leaks:  # from one unwatched crossing many roads may lead further in
+        ways.setdefault(leak.crossings[:1], []).append(leak)
+    found += [_leak(ring, group, proof, data) for group in ways.values()]
     found += _along_ring(ring, inside, proof, data, reach_m)
     return found
 
@@ -145,7 +150,7 @@ def _bare_crossing(
     return LayoutFault(
         "crossing_unwatched", "error", "ring", units, away, "m", reach_m, spot,
         f"Crossing of {_names(units)} with ring {ring.code} is not watched; nearest camera: {near[0]}."
-        + (f" It is one of the {fewest} to watch that would close the ring." if chosen else ""),
+        + (f" To watch {fewest} crossings, this among them, would close the ring." if chosen else ""),
         f"{_names(units)} 与环线 {ring.code} 的交叉口无视频守护，最近摄像机：{near[1]}。"
         + (f"属于使环线闭合所需的最少 {fewest} 处之一。" if chosen else ""),
     )  # fmt: skip
@@ -162,17 +167,20 @@ def _dark_crossing(
     )  # fmt: skip
 
 
-def _leak(ring: Any, leak: Leak, proof: RingProof, data: LayoutData) -> LayoutFault:
-    units = _units(ring, leak.roads, data)
-    first = [proof.crossings[number] for number in leak.crossings]
-    shown: BaseGeometry = leak.path
-    if first:
-        around = shapely.buffer(MultiPoint([crossing.xy for crossing in first]), _SHOWN_M)
-        shown = shapely.intersection(leak.path, around)
+def _leak(ring: Any, group: list[Leak], proof: RingProof, data: LayoutData) -> LayoutFault:
+    """Ways past all watched crossings that begin at the same one; shown are their courses near the ring."""
+    shortest = min(group, key=lambda leak: (len(leak.crossings), leak.path.length))
+    units = _units(ring, shortest.roads, data)
+    passed = sorted({number for leak in group for number in leak.crossings})
+    shown = shapely.union_all([leak.path for leak in group])
+    if passed:
+        spots = MultiPoint([proof.crossings[number].xy for number in passed])
+        shown = shapely.intersection(shown, shapely.buffer(spots, _SHOWN_M))
+    count = len(group)
     return LayoutFault(
-        "ring_leak", "error", "ring", units, float(len(first)), "crossings", 0.0, shown,
-        f"A way into ring {ring.code} past all watched crossings, by {_names(units)}.",
-        f"可绕过全部守护路口进入环线 {ring.code}：经 {_names(units)}。",
+        "ring_leak", "error", "ring", units, float(count), "ways", 0.0, shown,
+        f"{count} ways into ring {ring.code} past all watched crossings, the shortest by {_names(units)}.",
+        f"有 {count} 条路径可绕过全部守护路口进入环线 {ring.code}，最短者经 {_names(units)}。",
     )  # fmt: skip
 
 
