@@ -279,7 +279,9 @@ def propose(
             range_max_m=city.coverage.range_max_m,
         )
         tell("candidates", "候选点位", 0, 1)
-        possible, group, available = _candidates(city, scene, layers, existing, places, chosen_types, times, mounts_max)
+        possible, group, available = _candidates(
+            city, scene, layers, existing, places, chosen_types, times, targets, mounts_max
+        )
         tell("candidates", "候选点位", 1, 1)
         _stop(cancel)
         choice = choose(
@@ -397,6 +399,31 @@ def _area(layers: dict[str, gpd.GeoDataFrame], area: str | None) -> npt.NDArray[
     raise NotFound(f"No administrative area has the code {area}.", zh=f"没有区划代码为 {area} 的区域。")
 
 
+def _open(
+    existing: CameraTable, surface: Surface, places: Places, times: int, targets: Sequence[SiteTarget], height_m: float
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which places want more cameras at all, and which for the sake of a target."""
+
+    def count(density: float | None) -> npt.NDArray[np.int64]:
+        found = sights(
+            existing,
+            surface,
+            places.x,
+            places.y,
+            product="confirmed_online",
+            density_px_m=density,
+            target_height_m=height_m,
+        )
+        return np.bincount(found.place, minlength=len(places))
+
+    first = np.zeros(len(places), dtype=np.bool_)
+    for target in targets:
+        if target.kind in places.kinds:
+            which = places.of_kind(target.kind)
+            first[which] |= count(target.density_px_m)[which] < target.at_least
+    return (count(None) < times) | first, first
+
+
 def _candidates(
     city: CityConfig,
     scene: Scene,
@@ -405,21 +432,13 @@ def _candidates(
     places: Places,
     types: dict[str, Any],
     times: int,
+    targets: Sequence[SiteTarget],
     mounts_max: int,
 ) -> tuple[Candidates, Mounts, int]:
-    densities = check_densities(city.coverage.densities_px_m)
-    seen = sights(
-        existing,
-        scene.surface,
-        places.x,
-        places.y,
-        product="confirmed_online",
-        target_height_m=city.coverage.target_height_m,
-    )
-    unseen = np.bincount(seen.place, minlength=len(places)) < times
-    xy = np.column_stack([places.x, places.y])[unseen]
+    wanted, first = _open(existing, scene.surface, places, times, targets, city.coverage.target_height_m)
+    xy = np.column_stack([places.x, places.y])
     options: dict[str, Any] = {
-        "densities_px_m": densities,
+        "densities_px_m": check_densities(city.coverage.densities_px_m),
         "range_max_m": city.coverage.range_max_m,
         "crs": city.analysis_srid,
     }
@@ -430,14 +449,14 @@ def _candidates(
         poles=layers["poles"],
         buildings=buildings,
         roads=layers["roads"],
-        banks=layers["banks"] if "riverbank" in places.kinds else layers["banks"].iloc[:0],
+        banks=layers["banks"] if {"riverbank", "outfall"} & set(places.kinds) else layers["banks"].iloc[:0],
         cells=layers["cells"].geometry.to_numpy(),
-        unseen_xy=xy,
+        unseen_xy=xy[wanted],
         reach_m=reach_m,
     )
     available = len(group)
     if available:
-        group = thin(group, xy, places.weight[unseen], reach_m=reach_m, at_most=mounts_max)
+        group = thin(group, xy[wanted], places.weight[wanted], reach_m=reach_m, at_most=mounts_max, first_xy=xy[first])
     return candidates(group, types, **options), group, available
 
 

@@ -27,6 +27,8 @@ _POLE_NEAR_M = 25.0
 _ROAD_SIDE_M = 5.0
 _OFF_WALL_M = 1.5
 _SQUARE_M = 50.0
+#: Mounts near a place of a target that are looked at in any case; the very nearest may have it in the blind zone.
+_NEAREST = 12
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,13 @@ def _free(group: Mounts, footprints: npt.NDArray[Any]) -> Mounts:
     return group.take(~inside(footprints, group.x, group.y))
 
 
-def thin(group: Mounts, unseen_xy: Floats, weight: Floats, *, reach_m: float, at_most: int) -> Mounts:
+def thin(
+    group: Mounts, unseen_xy: Floats, weight: Floats, *, reach_m: float, at_most: int, first_xy: Floats | None = None
+) -> Mounts:
     """The mounts with most unseen weight in range, spread over the area.
 
     The nth best of a square of 50 m counts 1/n of what it could see, so that neighbours of the same promise do not crowd out the rest.
+    Of the places ``first_xy`` (those of targets) the nearest mounts come before all others, as long as they are no more than half.
     """
     if len(group) <= at_most:
         return group
@@ -190,6 +195,11 @@ def thin(group: Mounts, unseen_xy: Floats, weight: Floats, *, reach_m: float, at
     nth = np.empty(len(order), dtype=np.int64)
     nth[order] = np.arange(len(order)) - start_of
     score = promise / (1.0 + nth)
+    if first_xy is not None and len(first_xy):
+        distance, nearest = cKDTree(xy).query(first_xy, k=min(_NEAREST, len(group)), distance_upper_bound=reach_m)
+        urgent = np.unique(nearest[np.isfinite(distance)])
+        urgent = urgent[np.argsort(-score[urgent], kind="stable")][: at_most // 2]
+        score[urgent] += score.max() + 1.0
     return group.take(np.sort(np.argsort(-score, kind="stable")[:at_most]))
 
 

@@ -206,3 +206,18 @@ def test_thinning_keeps_the_promising_and_spreads() -> None:
     best = int(np.argmax(promise))
     assert (few.x == group.x[best]).any()
     assert len(thin(group, places, weight, reach_m=50.0, at_most=300)) == 300
+
+
+def test_places_of_targets_keep_their_mounts() -> None:
+    rng = np.random.default_rng(2)
+    group = block(*rng.uniform(0, 400, (300, 2)).T)
+    places, weight = rng.uniform(0, 100, (200, 2)), np.full(200, 5.0)
+    lonely = np.array([[390.0, 390.0]])
+    without = thin(group, places, weight, reach_m=40.0, at_most=20)
+    few = thin(group, places, weight, reach_m=40.0, at_most=20, first_xy=lonely)
+    assert len(few) == len(without) == 20
+    assert np.hypot(without.x - 390, without.y - 390).min() > 40
+    distance = np.hypot(group.x - 390, group.y - 390)
+    near = int((distance <= 40).sum())
+    assert near
+    assert int((np.hypot(few.x - 390, few.y - 390) <= 40).sum()) == min(near, 10)
