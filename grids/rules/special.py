@@ -137,33 +137,89 @@ def cells_below_target(connection: Connection, rule: Rule, sides: Sides) -> list
     ]
 
 
-def wrong_bank(connection: Connection, rule: Rule, sides: Sides) -> list[Finding]:
-    """Outfalls whose registered bank is not the one that they stand on; in doubt where both are about equally near."""
-    outfalls = side_sql(sides, rule.object, extra=", t.bank_side")
-    banks = side_sql(sides, rule.other or rule.object, extra=", t.bank_side")
+def _own_bank(rule: Rule, sides: Sides) -> Fragment:
+    """Outfalls with their distances to the own and the other bank and to the axis of the river that they discharge into.
+
+    Columns ``id, name, admin_code, wkb, bank_side, acc``; ``near_id, near_name, near_m`` the nearest bank of that river; ``own_m``,
+    ``away_m`` the nearest of the registered side and of the other; ``axis_m``, ``axis_side`` of its axis. A river is known by its
+    name in ``receiving_water``; where that is empty or unknown, any bank counts.
+    """
+    outfalls = side_sql(sides, rule.object, extra=", t.bank_side, t.receiving_water")
+    banks = side_sql(sides, rule.other or rule.object, extra=", t.bank_side, t.reach_code")
     gap = f"ST_Distance({sides.geography('o.geom')}, {sides.geography('k.geom')})"
-    nearest = (
-        f"(SELECT k.id, k.name, k.acc, {gap} AS m FROM (SELECT * FROM banks WHERE bank_side = o.bank_side"
-        " ORDER BY geom <-> o.geom LIMIT 8) k ORDER BY 4 LIMIT 1)"
-    )
-    other = nearest.replace("bank_side = o.bank_side", "bank_side <> o.bank_side")
-    query = (
+
+    def nearest(condition: str) -> str:
+        return (
+            f"SELECT k.id, k.name, k.acc, {gap} AS m FROM (SELECT * FROM banks WHERE {condition}"
+            " AND (river.reach_code IS NULL OR banks.reach_code = river.reach_code) ORDER BY banks.geom <-> o.geom LIMIT 8) k ORDER BY 4 LIMIT 1"
+        )
+
+    step = "ST_LineInterpolatePoint(river.line, {0}(spot {1} 0.0005, {2}))"
+    before, behind = step.format("greatest", "-", "0"), step.format("least", "+", "1")
+    return (
         Fragment("WITH banks AS MATERIALIZED (")
         + banks
-        + ") SELECT o.id::text, o.name, o.admin_code, ST_AsBinary(o.geom), away.id::text, away.name, own.m - away.m, o.acc + own.acc FROM ("
+        + ") SELECT o.id::text, o.name, o.admin_code, ST_AsBinary(o.geom) AS wkb, o.bank_side, o.acc,"
+        + " near.id::text AS near_id, near.name AS near_name, near.m AS near_m, near.acc AS bank_acc, own.m AS own_m, away.m AS away_m,"
+        + f" ST_Distance({sides.geography('o.geom')}, {sides.geography('river.line')}) AS axis_m,"
+        + " CASE WHEN (ST_X(ahead) - ST_X(back)) * (ST_Y(o.geom) - ST_Y(back)) > (ST_Y(ahead) - ST_Y(back)) * (ST_X(o.geom) - ST_X(back))"
+        + " THEN 'L' ELSE 'R' END AS axis_side, river.name AS river FROM ("
         + outfalls
-        + f") o CROSS JOIN LATERAL {other} away LEFT JOIN LATERAL {nearest} own ON true"
-        + " WHERE coalesce(own.m - away.m + o.acc + own.acc, 1) > 0 ORDER BY o.id"
+        + ") o LEFT JOIN LATERAL (SELECT x.reach_code, x.name_zh AS name, ST_Force2D(x.geom) AS line FROM baige.river_axis x"
+        + " WHERE x.name_zh = o.receiving_water ORDER BY x.axis_version DESC, x.geom <-> o.geom LIMIT 1) river ON true"
+        + f" LEFT JOIN LATERAL ({nearest('true')}) near ON true"
+        + f" LEFT JOIN LATERAL ({nearest('bank_side = o.bank_side')}) own ON true"
+        + f" LEFT JOIN LATERAL ({nearest('bank_side <> o.bank_side')}) away ON true"
+        + " LEFT JOIN LATERAL (SELECT ST_LineLocatePoint(river.line, o.geom) AS spot) place ON true"
+        + f" LEFT JOIN LATERAL (SELECT {before} AS back, {behind} AS ahead) course ON true ORDER BY o.id"
     )
+
+
+def far_from_bank(connection: Connection, rule: Rule, sides: Sides) -> list[Finding]:
+    """Outfalls farther from the bank of their river than the city allows; in doubt where that river has no bank line."""
+    limit = sides.city.rules.get("bank_offset_max_m", 50.0)
     found = []
-    for row in fetch(connection, query):
-        sure = row[6] is None or float(str(row[6])) > float(str(row[7]))
+    for row in fetch(connection, _own_bank(rule, sides)):
+        place, near, acc = row[:4], row[6:8], float(str(row[5]))
+        if row[8] is not None:
+            metres, doubt = float(str(row[8])), acc + float(str(row[9]))
+            if metres + doubt > limit:
+                found.append(_finding(rule, (*place, *near, metres, doubt, limit), sure=metres - doubt > limit))
+        elif row[12] is None or float(str(row[12])) - acc > limit:
+            note = (f"没有{row[14] or '受纳水体'}的岸线数据", "its river has no bank line to measure from")
+            found.append(_finding(rule, (*place, None, None, row[12], acc, limit), sure=False, note=note))
+    return found
+
+
+def wrong_bank(connection: Connection, rule: Rule, sides: Sides) -> list[Finding]:
+    """Outfalls whose registered bank is not the one that they stand on; in doubt where both are about equally near.
+
+    Where the river has no bank lines, the side of its axis counts.
+    """
+    found = []
+    for row in fetch(connection, _own_bank(rule, sides)):
+        if row[4] is None:
+            continue
+        place, acc = row[:4], float(str(row[5]))
+        if row[8] is not None and row[11] is not None:
+            doubt = acc + float(str(row[9]))
+            behind = float("inf") if row[10] is None else float(str(row[10])) - float(str(row[11]))
+            if behind + doubt <= 0:
+                continue
+            sure, measure = behind > doubt, None if row[10] is None else behind
+        elif row[12] is not None:
+            doubt, measure = acc, float(str(row[12]))
+            if row[13] == row[4] and measure > doubt:
+                continue
+            sure = row[13] != row[4] and measure > doubt
+        else:
+            sure, measure, doubt = False, None, acc
         note = (
-            ("登记岸别比另一岸更远", "the registered bank is farther away than the other")
+            ("登记岸别与所在位置不符", "the registered bank is not the one it stands on")
             if sure
-            else ("两岸距离相近", "both banks are about equally near")
+            else ("两岸距离相近或缺少岸线", "both banks are about equally near, or not known")
         )
-        found.append(_finding(rule, (*row[:8], 0.0), sure=sure, note=note))
+        found.append(_finding(rule, (*place, *row[6:8], measure, doubt, 0.0), sure=sure, note=note))
     return found
 
 
@@ -233,6 +289,7 @@ FUNCTIONS: dict[str, Callable[[Connection, Rule, Sides], list[Finding]]] = {
     for f in (
         cameras_out_of_order,
         cells_below_target,
+        far_from_bank,
         grid_faults,
         sand_mining_at_bridge,
         tailings_near_river,

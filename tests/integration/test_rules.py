@@ -237,6 +237,40 @@ def test_wrong_bank_and_far_bank(fresh_database: Database, city: CityConfig) -> 
     assert verdicts(fresh_database, city, "27a") == {doubt: "R", far: "R"}
 
 
+def test_outfalls_are_held_against_the_river_they_discharge_into(fresh_database: Database, city: CityConfig) -> None:
+    put(fresh_database, "riverbank", line((0, -5000), (0, 5000)), bank_side="R", reach_code="main", positional_acc_m=1)
+    put(
+        fresh_database,
+        "riverbank",
+        line((800, -5000), (800, 5000)),
+        bank_side="L",
+        reach_code="main",
+        positional_acc_m=1,
+    )
+    with fresh_database.begin() as connection:
+        # the brook flows west into the river: its left bank is in the south
+        for reach, name, a, b in (
+            ("main", "大江", (400, 5000), (400, -5000)),
+            ("brook", "小河", (3000, 2000), (800, 2000)),
+        ):
+            (x0, y0), (x1, y1) = east(*a), east(*b)
+            connection.execute(
+                sa.text(
+                    "INSERT INTO baige.river_axis (reach_code, name_zh, axis_version, geom) VALUES (:r, :n, 1, ST_GeomFromText(:w, 4490))"
+                ),
+                {"r": reach, "n": name, "w": f"LINESTRING M ({x0} {y0} 0, {x1} {y1} 9000)"},
+            )
+    sound = {"receiving_water": "小河", "positional_acc_m": 2}
+    put(fresh_database, "outfall", point(2000, 2020), bank_side="R", **sound)
+    wrong = put(fresh_database, "outfall", point(2000, 2020), bank_side="L", **sound)
+    put(fresh_database, "outfall", point(2000, 1980), bank_side="L", **sound)
+    doubt = put(fresh_database, "outfall", point(2000, 2001), bank_side="R", **sound)
+    far = put(fresh_database, "outfall", point(2000, 2400), bank_side="R", **sound)
+    lost = put(fresh_database, "outfall", point(5, 3000), bank_side="L", receiving_water="大江", positional_acc_m=2)
+    assert verdicts(fresh_database, city, "27b") == {wrong: "R", doubt: "indeterminate", lost: "R"}
+    assert verdicts(fresh_database, city, "27a") == {far: "indeterminate"}
+
+
 def test_sand_mining_and_tailings(fresh_database: Database, city: CityConfig) -> None:
     with fresh_database.begin() as connection:
         for reach, north, main, major in (
