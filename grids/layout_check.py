@@ -3,13 +3,16 @@
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
 
+from gis.crs import SourceCRS, transform_geometries
 from gis.errors import InputError
 from gis.roadgraph import road_graph
 from gis.settings import CityConfig
@@ -115,6 +118,8 @@ def judge_layout(
     missed += more
     found += judge_points(data, city, tolerance_m=tolerance_m)
     tell("done", "完成", 4, 4)
+    whole = _whole(data, city)
+    found = [replace(f, place=whole) if f.place is None or f.place.is_empty else f for f in found]
     rank = {"error": 0, "warning": 1, "info": 2}
     found.sort(key=lambda f: (rank[f.severity], f.kind))
     figures = {
@@ -126,6 +131,17 @@ def judge_layout(
         "watch_reach_m": reach_m,
     }
     return found, closures, missed, figures
+
+
+def _whole(data: LayoutData, city: CityConfig) -> BaseGeometry:
+    """Where a fault is that is nowhere in particular, as a missing zone: the extent of the layout, else of the city."""
+    units = np.concatenate([frame.geometry.to_numpy() for frame in (data.ring, data.zones, data.grids, data.points)])
+    extent = shapely.total_bounds(units) if len(units) else np.full(4, np.nan)
+    if np.isfinite(extent).all():
+        return shapely.box(*extent)
+    edges = np.array([shapely.box(*city.bounds)], dtype=object)
+    shape: BaseGeometry = transform_geometries(edges, SourceCRS(str(city.storage_srid)), city.analysis_srid)[0]
+    return shape
 
 
 def _imbalance(load: Any) -> float | None:

@@ -83,11 +83,11 @@ PROCESSES: dict[str, Process] = {
         ),
         Process(
             "layout-check", ("Check the layout", "布局检查"), ("Ring, zones, grids and points against their rules.", "检查圈、片、格、点布局。"), {},
-            "layout", lambda i: ["layout", "check"], ("rule_finding",),
+            "layout", lambda i: ["layout", "check"], ("layout_fault",),
         ),
         Process(
             "layout-plan", ("Plan a layout", "布局规划"), ("Draw balanced zones and grids from street blocks.", "由街区划分均衡的片和格。"), {},
-            "layout", lambda i: ["layout", "plan"], ("layout_unit",),
+            "layout_plan", lambda i: ["layout", "plan"], ("layout_unit",),
         ),
         Process(
             "rules-check", ("Check the rules", "规则检查"), ("Places against the table of rules of law and project.", "按规则表检查各类地点。"),

@@ -1,0 +1,121 @@
+"""The check of a stored layout: what is read, what is stored, what the command says."""
+
+import json
+
+import geopandas as gpd
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+
+from api.cli import main
+from gis.errors import InputError, NotFound
+from gis.settings import CityConfig
+from grids.layout_check import check_layout
+from layers.database import Database
+from layers.frames import read_frame
+from layers.loading.bulk import load_frame
+from tests.unit.grids.test_layout import Town, area, key, layout_town, put, small_city
+
+
+def store_units(database: Database, units: gpd.GeoDataFrame, city: CityConfig) -> None:
+    """From the ring down, so that each finds its parent."""
+    for level in ("ring", "zone", "grid", "point"):
+        report = load_frame(database, "layout_unit", units[units["level"] == level].to_crs(city.storage_srid))
+        assert report.quarantined == 0, (level, report.reasons)
+
+
+def store(database: Database, town: Town, city: CityConfig) -> None:
+    for layer in ("admin_area", "community", "grid_cell", "road", "camera_site"):
+        report = load_frame(database, layer, town[layer].to_crs(city.storage_srid))
+        assert report.quarantined == 0, (layer, report.reasons)
+    store_units(database, town["layout_unit"], city)
+
+
+@pytest.fixture(scope="module")
+def stored(database: Database, city: CityConfig) -> Database:
+    town = layout_town()
+    store(database, town, city)
+    draft = layout_town()  # a second layout beside it, with its own identifiers and one zone too wide
+    put(draft, "layout_unit", "Z1", "geom", area(0, 0, 460, 400))
+    units = draft["layout_unit"]
+    units["layout"] = "draft-1"
+    for column in ("id", "parent_id"):
+        units[column] = [key(f"draft {value}") if isinstance(value, str) else None for value in units[column]]
+    store_units(database, units, city)
+    return database
+
+
+def test_a_stored_layout_holds(stored: Database, city: CityConfig) -> None:
+    report = check_layout(stored, small_city(city))
+    assert report.faults == ()  # through degrees and back: what differs is below the tolerance
+    assert report.holds
+    assert report.closures[0].closed
+    assert report.figures["units"] == {"ring": 1, "zone": 2, "grid": 4, "point": 12}
+
+
+def test_faults_are_stored_and_those_of_other_layouts_stay(stored: Database, city: CityConfig) -> None:
+    report = check_layout(stored, small_city(city), layout="draft-1")
+    assert not report.holds
+    [overlap] = [fault for fault in report.faults if fault.kind == "overlap"]
+    assert overlap.measure == pytest.approx(60 * 400, rel=1e-6)
+    check_layout(stored, small_city(city))
+    with stored.begin() as connection:
+        back = read_frame(connection, "layout_fault", srid=city.analysis_srid).set_index("fault_kind")
+        state, summary = connection.execute(
+            sa.text("SELECT state, summary FROM baige_sys.run WHERE id = :id"), {"id": report.run_id}
+        ).one()
+    assert set(back["layout"]) == {"draft-1"}
+    assert set(back["run_id"]) == {str(report.run_id)}
+    row = back.loc["overlap"]
+    assert {row["unit_code"], row["other_code"]} == {"Z1", "Z2"}
+    assert row.geom.area == pytest.approx(60 * 400, rel=1e-6)
+    assert row["note_zh"]
+    assert state == "done"
+    assert summary["holds"] is False
+    assert summary["faults"]["overlap"] == 1
+
+
+def test_the_newest_version_counts_and_void_codes_are_known(fresh_database: Database, city: CityConfig) -> None:
+    town = layout_town()
+    town["grid_cell"]["code_status"] = "valid"
+    store(fresh_database, town, city)
+    with fresh_database.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO baige.layout_unit (level, code, layout, version, classification, geom)"
+            " SELECT level, code, layout, 2, classification, geom FROM baige.layout_unit WHERE level = 'ring'"
+        )
+        connection.exec_driver_sql(
+            "UPDATE baige.grid_cell SET code_status = 'void' WHERE grid_code = '420502001001001'"
+        )
+    report = check_layout(fresh_database, small_city(city))
+    assert report.version == 2
+    assert {fault.level for fault in report.faults if fault.kind == "count"} == {"zone", "grid", "point"}
+    assert report.counts["cell_gap"] == 1  # a void cell covers nothing
+
+
+def test_what_is_refused(stored: Database, city: CityConfig) -> None:
+    with pytest.raises(NotFound, match="current, draft-1"):
+        check_layout(stored, city, layout="nowhere")
+    with pytest.raises(InputError):
+        check_layout(stored, city, weight="height")
+    with pytest.raises(InputError):
+        check_layout(stored, city, reach_m=-1)
+
+
+def test_the_command(stored: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAIGE_DATABASE_URL", database_url)
+    done = CliRunner().invoke(main, ["layout", "check", "--layout", "draft-1", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["holds"] is False
+    assert found["counts"]["count"] == 3  # the city file wants ten zones, a hundred grids, a thousand points
+    assert {unit["code"] for fault in found["faults"] if fault["kind"] == "overlap" for unit in fault["units"]} == {
+        "Z1",
+        "Z2",
+    }
+    said = CliRunner().invoke(main, ["layout", "check", "--layout", "draft-1", "--lang", "zh"])
+    assert "不成立" in said.stdout
+    assert "R1：闭合" in said.stdout
+    missing = CliRunner().invoke(main, ["layout", "check", "--layout", "none"])
+    assert missing.exit_code == 1
+    assert "draft-1" in missing.stderr
