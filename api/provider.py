@@ -112,8 +112,8 @@ class LayerProvider(BaseProvider):  # type: ignore[misc]
         matched = int(self.layer.ask(count_sql(question))[0][0])
         features: list[Any] = []
         if resulttype != "hits":
-            page = page_sql(question, limit=max(0, limit - 1)) + Fragment(" OFFSET %s::bigint", (offset,))
-            features = [orjson.loads(row[0]) for row in self.layer.ask(page)]
+            rows = self.layer.ask(page_sql(question, limit=offset + limit))
+            features = [orjson.loads(row[0]) for row in rows[offset : offset + limit]]
         return {"type": "FeatureCollection", "features": features, "numberMatched": matched, "numberReturned": len(features)}
 
     def get(self, identifier: str, crs_transform_spec: Any = None, **kwargs: Any) -> dict[str, Any]:
