@@ -1,6 +1,7 @@
 """The reference city in PostGIS: what was generated is what is stored."""
 
 import dataclasses
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,15 @@ import sqlalchemy as sa
 
 from data.city import ReferenceCity, generate
 from data.city.store import DEM_NAME, StoredLayer, store_city
+from gis.coverage_files import read_coverage
 from gis.settings import CityConfig
+from grids.coverage import run_coverage
+from grids.rules import check_rules
 from layers.access import SYSTEM
 from layers.database import Database
 from layers.frames import read_frame
-from layers.rasters import dem_window
+from layers.rasters import dem_window, find_raster
+from layers.runs import latest_run
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,65 @@ def test_geometry_and_identifiers_come_back(
             assert list(back.index) == list(sent.index), name
             far = shapely.hausdorff_distance(back.geometry.to_numpy(), sent.geometry.to_numpy())
             assert far.max() < 2e-8, name  # 2 mm
+
+
+#: What was planted, and the rule that must find it: exactly these objects and no others.
+PLANTED = {
+    "1": "outfall_in_source_zone", "2b": "polluter_in_source_zone", "5": "outfall_unapproved", "6a": "chem_new_near_yangtze",
+    "6b": "chem_existing_near_yangtze", "7": "tailings_new_near_yangtze", "8": "dump_in_river_area", "9a": "hazwaste_in_red_line",
+    "10": "river_works_without_permit", "12a": "building_near_railway", "13": "pumping_near_high_speed_rail", "14": "blasting_near_rail",
+    "15": "sand_mining_at_rail_bridge", "16a": "hazmat_near_road", "17": "building_near_highway", "19": "internet_cafe_near_school",
+    "20": "trade_near_school", "21a": "school_without_crossing", "22": "camera_in_sensitive_place", "23": "camera_near_military",
+    "27a": "outfall_far_from_bank", "27b": "outfall_wrong_bank",
+}  # fmt: skip
+
+
+def test_the_rules_find_every_planted_fault_and_nothing_else(
+    database: Database, reference_city: ReferenceCity, stored: list[StoredLayer], city: CityConfig
+) -> None:
+    report = check_rules(database, city, at=dt.date(2026, 10, 1))
+    key = reference_city.answer_key
+    found = {outcome.rule.id: {finding.object_id for finding in outcome.findings} for outcome in report.outcomes}
+    assert {rule: found[rule] for rule in PLANTED} == {
+        rule: set(map(str, key[fault])) for rule, fault in PLANTED.items()
+    }
+    cameras = {str(i) for fault in ("camera_unfiled", "camera_unsigned", "camera_short_retention") for i in key[fault]}
+    assert found["24"] == cameras
+    assert found["25"] >= {str(i) for i in key["grid_wrong_prefix"]}
+    assert found["18"] >= {str(i) for i in key["chem_outside_park"]}
+
+
+def test_a_coverage_run_answers_for_every_place(
+    database: Database, reference_city: ReferenceCity, stored: list[StoredLayer], city: CityConfig, home: Path
+) -> None:
+    report = run_coverage(database, city, home, mode="fast", cell_m=4.0)
+    summary = report.summary
+    assert summary["cameras"] + sum(summary["cameras_left_out"].values()) == 3000
+    assert sum(summary["outfalls"].values()) == 124
+    assert sum(summary["schools"].values()) == 85
+    assert sum(summary["bank_m"].values()) == pytest.approx(
+        reference_city.layers["riverbank"].to_crs(city.analysis_srid).length.sum(), abs=10
+    )
+    with database.begin(SYSTEM) as connection:
+        cells = read_frame(connection, "coverage_by_grid", srid=city.analysis_srid)
+        gaps = read_frame(connection, "coverage_gap")
+        watch = read_frame(connection, "outfall_watch")
+        assert latest_run(connection, "coverage") == report.run_id
+        kept = find_raster(connection, "coverage")
+    assert set(cells["run_id"]) == {str(report.run_id)}
+    assert cells["synthetic"].all()
+    assert (
+        cells["online_overview"].dropna()
+        <= cells["possible_overview"].reindex(cells["online_overview"].dropna().index) + 1e-9
+    ).all()
+    # an offline camera sees nothing: what only such cameras would see is told as offline, never as watched
+    offline = set(watch.loc[watch["watch_state"] == "offline", "outfall_id"])
+    assert offline.isdisjoint(set(watch.loc[watch["cameras_online"] > 0, "outfall_id"]))
+    unwatched = set(watch.loc[~watch["watch_state"].isin(["watched", "single"]), "outfall_id"])
+    assert unwatched == set(gaps.loc[gaps["target_kind"] == "outfall", "target_id"])
+    assert gaps["cause"].notna().mean() > 0.99
+    back = read_coverage(home / "rasters" / kept.path)
+    assert back.same_as(report.result)
 
 
 def test_axis_keeps_its_measure(database: Database, reference_city: ReferenceCity, stored: list[StoredLayer]) -> None:
@@ -122,7 +186,8 @@ def test_rows_that_mean_another_thing_under_the_same_identifier_are_replaced(
     assert done["camera_site"].inserted == 3000
     assert done["outfall"].unchanged == 124
     with database.begin(SYSTEM) as connection:
-        rows = dict(connection.execute(sa.text("SELECT id::text, admin_code FROM baige.community")).tuples().all())
+        found = connection.execute(sa.text("SELECT id::text AS id, admin_code FROM baige.community"))
+        rows = {row.id: row.admin_code for row in found}
     assert rows == dict(zip(turned.layers["community"]["id"], turned.layers["community"]["admin_code"], strict=True))
 
 
