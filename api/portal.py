@@ -100,7 +100,8 @@ async def _labels(request: Request) -> Response:
     degrees = "ST_Transform(ST_PointOnSurface(t.geom), 4326)"
     sql = Fragment(
         f"SELECT {column.sql}::text, ST_X({degrees}), ST_Y({degrees}), {by.sql + '::text' if by else 'NULL'}, row_number() OVER"
-        f" (ORDER BY ST_Area(t.geom) DESC) FROM {source.table} AS t WHERE {column.sql} IS NOT NULL AND ST_Dimension(t.geom) = 2 ORDER BY 5 LIMIT {_LABELS_MOST}"
+        f" (ORDER BY ST_Area(t.geom) DESC) FROM {source.table} AS t WHERE {column.sql} IS NOT NULL"
+        f" AND ST_Dimension(t.geom) = 2 ORDER BY 5 LIMIT {_LABELS_MOST}"
     )
     counter = await state.counters.current(source.name)
     etag = etag_of("labels", source.name, counter, scope_of(principal), state.catalogue.version)
