@@ -108,6 +108,7 @@ def _ring_faults(
     shapely.prepare(thick)
     tree = cKDTree(shapely.get_coordinates(watching.geometry.to_numpy())) if len(watching) else None
     dark = watching["dark"].to_numpy(dtype=bool)
+    leaking = {number for leak in proof.leaks for number in leak.crossings}
     found = []
     for crossing in proof.crossings:
         if not crossing.used:
@@ -123,7 +124,9 @@ def _ring_faults(
                 found.append(_dark_crossing(ring, crossing, spot, data, len(near), reach_m))
         elif not crossing.watched and (leads_out or crossing.to_watch):
             away = float(tree.query(crossing.xy)[0]) if tree is not None else float("nan")
-            found.append(_bare_crossing(ring, crossing, spot, data, away, reach_m, proof.fewest))
+            found.append(
+                _bare_crossing(ring, crossing, spot, data, away, reach_m, proof.fewest, crossing.number in leaking)
+            )
     ways: dict[tuple[int, ...], list[Leak]] = {}
     for leak in proof.leaks:  # from one unwatched crossing many roads may lead further in
         ways.setdefault(leak.crossings[:1], []).append(leak)
@@ -142,13 +145,13 @@ def _names(units: tuple[tuple[str, str], ...]) -> str:
 
 
 def _bare_crossing(
-    ring: Any, crossing: Crossing, spot: Point, data: LayoutData, away: float, reach_m: float, fewest: int
-) -> LayoutFault:
+    ring: Any, crossing: Crossing, spot: Point, data: LayoutData, away: float, reach_m: float, fewest: int, leaking: bool,
+) -> LayoutFault:  # fmt: skip
     units = _units(ring, crossing.roads, data)
     near = (f"{away:,.0f} m", f"{away:,.0f} 米") if np.isfinite(away) else ("unknown", "未知")
     chosen = crossing.to_watch
     return LayoutFault(
-        "crossing_unwatched", "error", "ring", units, away, "m", reach_m, spot,
+        "crossing_unwatched", "error" if leaking else "warning", "ring", units, away, "m", reach_m, spot,
         f"Crossing of {_names(units)} with ring {ring.code} is not watched; nearest camera: {near[0]}."
         + (f" To watch {fewest} crossings, this among them, would close the ring." if chosen else ""),
         f"{_names(units)} 与环线 {ring.code} 的交叉口无视频守护，最近摄像机：{near[1]}。"

@@ -1,4 +1,4 @@
-"""``baige layout``: check the layout of ring, zones, grids and points."""
+"""``baige layout``: check and plan the layout of ring, zones, grids and points."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _SHOWN = 5
 
 @click.group()
 def command() -> None:
-    """Check the layout of ring, zones, grids and points. 圈片格点布局检查。"""
+    """Check and plan the layout of ring, zones, grids and points. 圈片格点布局的检查与规划。"""
 
 
 @command.command()
@@ -68,6 +68,60 @@ def check(app: AppContext, layout: str, weight: str, tolerance_m: float | None, 
         },
         "\n".join(_lines(app, report)),
     )  # fmt: skip
+
+
+@command.command()
+@click.option(
+    "--name", default="draft", show_default=True, help="Name of the draft; a number is added. 草案名，后加序号。"
+)
+@click.option("--base", default="current", show_default=True, help="Layout whose ring is kept. 沿用其环线的布局方案。")
+@click.option(
+    "--weight",
+    type=click.Choice(["population", "household_count"]),
+    default="population",
+    show_default=True,
+    help="What is to be balanced. 均衡所依据的指标。",
+)
+@pass_app
+def plan(app: AppContext, name: str, base: str, weight: str) -> None:
+    """Draw zones, grids and points inside the ring, store them as a draft and check it. 在环内划分片、格、点，存为草案并检查。"""
+    from grids.layout_plan import plan_layout
+
+    database = app.database()
+    with app.progress() as bar:
+        task = bar.add_task(app.text("layout", "布局"), total=1)
+
+        def progress(en: str, zh: str, done: int, total: int) -> None:
+            bar.update(task, description=app.text(en, zh), completed=done, total=total)
+
+        report = plan_layout(database, app.settings.city_config, name=name, base=base, weight=weight, progress=progress)
+    lines = [app.text(f"Layout {report.layout} is stored.", f"布局 {report.layout} 已存储。")]
+    for level in report.figures["levels"]:
+        title = app.text(level["level"], {"zone": "片", "grid": "格"}[level["level"]])
+        whole = app.text(
+            "all in one piece" if level["contiguous"] else "some in pieces",
+            "均连片" if level["contiguous"] else "有不连片者",
+        )
+        lines.append(
+            app.text(
+                f"{title}: {level['parts']}, imbalance {level['imbalance']:.1%}, boundaries {level['cut_m'] / 1000:.1f} km, {whole}",
+                f"{title}：{level['parts']} 个，不均衡度 {level['imbalance']:.1%}，边界 {level['cut_m'] / 1000:.1f} 公里，{whole}",
+            )
+        )
+    lines.append(
+        app.text(
+            f"point: {report.figures['points']}, of these {report.figures['points_at_cameras']} at cameras",
+            f"点：{report.figures['points']} 个，其中 {report.figures['points_at_cameras']} 个为现有摄像机",
+        )
+    )
+    lines += [app.text(note.text, note.zh) for note in report.notes]
+    value = {
+        "run_id": report.run_id,
+        "layout": report.layout,
+        **report.figures,
+        "notes": [{"kind": note.kind, "en": note.text, "zh": note.zh} for note in report.notes],
+    }
+    app.emit(value, "\n".join([*lines, *_lines(app, report.check)]))
 
 
 def _plain(fault: Any) -> dict[str, Any]:

@@ -87,7 +87,7 @@ PROCESSES: dict[str, Process] = {
         ),
         Process(
             "layout-plan", ("Plan a layout", "布局规划"), ("Draw balanced zones and grids from street blocks.", "由街区划分均衡的片和格。"), {},
-            "layout_plan", lambda i: ["layout", "plan"], ("layout_unit",),
+            "layout", lambda i: ["layout", "plan"], ("layout_unit", "layout_fault"),
         ),
         Process(
             "rules-check", ("Check the rules", "规则检查"), ("Places against the table of rules of law and project.", "按规则表检查各类地点。"),

@@ -11,6 +11,7 @@ from api.cli import main
 from gis.errors import InputError, NotFound
 from gis.settings import CityConfig
 from grids.layout_check import check_layout
+from grids.layout_plan import plan_layout
 from layers.database import Database
 from layers.frames import read_frame
 from layers.loading.bulk import load_frame
@@ -119,3 +120,19 @@ def test_the_command(stored: Database, database_url: str, monkeypatch: pytest.Mo
     missing = CliRunner().invoke(main, ["layout", "check", "--layout", "none"])
     assert missing.exit_code == 1
     assert "draft-1" in missing.stderr
+
+
+def test_a_plan_is_stored_beside_and_checked(fresh_database: Database, city: CityConfig) -> None:
+    store(fresh_database, layout_town(), city)
+    first = plan_layout(fresh_database, small_city(city), name="草案")
+    second = plan_layout(fresh_database, small_city(city), name="草案", weight="household_count")
+    assert (first.layout, second.layout) == ("草案-1", "草案-2")
+    for report in (first, second):
+        assert report.check.holds
+        assert [(level["parts"], level["contiguous"]) for level in report.figures["levels"]] == [(2, True), (4, True)]
+    with fresh_database.begin() as connection:
+        units = read_frame(connection, "layout_unit", srid=city.analysis_srid)
+    assert units.groupby("layout").size().to_dict() == {"current": 19, "草案-1": 19, "草案-2": 19}
+    assert check_layout(fresh_database, small_city(city)).holds  # the present one is as it was
+    with pytest.raises(InputError):
+        plan_layout(fresh_database, small_city(city), name="a b")

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -13,6 +14,7 @@ from gis.settings import CityConfig, LayoutConfig
 from grids.layout import LEVELS, LayoutData
 from grids.layout_check import judge_layout
 from grids.layout_faults import LayoutFault, fault_frame
+from grids.layout_plan import draw_layout
 
 X, Y = 530_000.0, 3_395_000.0
 Town = dict[str, gpd.GeoDataFrame]
@@ -314,3 +316,34 @@ def test_every_fault_has_both_languages_and_fits_its_layer(city: CityConfig) -> 
     assert len(table) == len(faults)
     assert table["note_en"].notna().all()
     assert len(fault_frame([], layout="current", version=1, srid=4546)) == 0
+
+
+def test_a_plan_drawn_anew_holds(city: CityConfig) -> None:
+    town = layout_town()
+    put(
+        town, "grid_cell", "420502001001006", "geom", area(105, 205, 195, 295)
+    )  # a gap in the cells is none in the plan
+    put(town, "camera_site", "crossing 0 200", "device_state", "removed")
+    data = data_of(town)
+    wanted = small_city(city)
+    plan = draw_layout(data, wanted, weight="population", along=np.zeros(0, object), river=np.zeros(0, object))
+    assert plan.notes == ()
+    assert plan.units["level"].value_counts().to_dict() == {"point": 12, "grid": 4, "zone": 2, "ring": 1}
+    level = {name: plan.units[plan.units["level"] == name].reset_index(drop=True) for name in LEVELS}
+    drawn = replace(data, ring=level["ring"], zones=level["zone"], grids=level["grid"], points=level["point"])
+    faults, closures, _, _ = judge_layout(drawn, wanted)
+    assert {f.kind for f in faults} <= {"cell_gap", "zone_open"}
+    assert closures[0].closed  # a point without a camera stands where the watch was lacking
+    assert (level["point"]["site_id"].isna()).sum() == 1
+    for name, count in (("zone", 2), ("grid", 4)):
+        assert level[name]["weight"].tolist() == [320 / count] * count
+        assert shapely.area(level[name].geometry.to_numpy()).sum() == pytest.approx(800 * 400)
+
+
+def test_a_plan_does_not_reach_across_the_river(city: CityConfig) -> None:
+    data = data_of(layout_town())
+    river = np.array([course((300, -100), (300, 500))], dtype=object)
+    plan = draw_layout(data, small_city(city), weight="population", along=river, river=river)
+    zones = plan.units[plan.units["level"] == "zone"].geometry.to_numpy()
+    assert sorted(round(shape.area) for shape in zones) == [300 * 400, 500 * 400]
+    assert "unbalanced" in {note.kind for note in plan.notes}  # said, since the wall allows no better
