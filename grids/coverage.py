@@ -183,7 +183,11 @@ def read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoDataF
         "communities": read_frame(connection, "community", columns=["name_zh", "admin_code"], srid=srid),
         "admin": read_frame(connection, "admin_area", columns=["name_zh", "admin_code"], srid=srid),
         "zones": read_frame(
-            connection, "layout_unit", columns=["name_zh", "code"], srid=srid, where=sa.text("level = 'zone'")
+            connection,
+            "layout_unit",
+            columns=["name_zh", "code"],
+            srid=srid,
+            where=sa.text("level = 'zone' AND layout = 'current'"),
         ),
         "banks": read_frame(
             connection,
