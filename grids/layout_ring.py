@@ -182,7 +182,7 @@ def _leak(ring: Any, group: list[Leak], proof: RingProof, data: LayoutData) -> L
     count = len(group)
     return LayoutFault(
         "ring_leak", "error", "ring", units, float(count), "ways", 0.0, shown,
-        f"{count} ways into ring {ring.code} past all watched crossings, the shortest by {_names(units)}.",
+        f"Ways into ring {ring.code} past all watched crossings: {count}, the shortest by {_names(units)}.",
         f"有 {count} 条路径可绕过全部守护路口进入环线 {ring.code}，最短者经 {_names(units)}。",
     )  # fmt: skip
 

@@ -115,6 +115,8 @@ def plan(app: AppContext, name: str, base: str, weight: str) -> None:
         )
     )
     lines += [app.text(note.text, note.zh) for note in report.notes]
+    if report.figures["holds"]:
+        lines.append(app.text("Its ring, zones, grids and points hold.", "其圈、片、格、点均成立。"))
     value = {
         "run_id": report.run_id,
         "layout": report.layout,
@@ -145,13 +147,15 @@ def _lines(app: AppContext, report: Any) -> list[str]:
             f"布局 {report.layout} 第 {report.version} 版：{'成立' if report.holds else '不成立'}。",
         )
     ]
-    for kind, count in report.counts.items():
-        mine = [fault for fault in report.faults if fault.kind == kind]
-        state = app.text(mine[0].severity, _SEVERITY[mine[0].severity])
-        lines.append(f"{state:>8}  {kind}: {count}")
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for fault in report.faults:  # errors first
+        groups.setdefault((fault.severity, fault.kind), []).append(fault)
+    for (severity, kind), mine in groups.items():
+        lines.append(f"{app.text(severity, _SEVERITY[severity]):>8}  {kind}: {len(mine)}")
         lines += [f"{'':10}{app.text(fault.text_en, fault.text_zh)}" for fault in mine[:_SHOWN]]
-        if count > _SHOWN:
-            lines.append(f"{'':10}{app.text(f'… and {count - _SHOWN} more', f'……另有 {count - _SHOWN} 条')}")
+        if len(mine) > _SHOWN:
+            more = len(mine) - _SHOWN
+            lines.append(f"{'':10}{app.text(f'… and {more} more', f'……另有 {more} 条')}")
     for closure in report.closures:
         lines.append(
             app.text(
