@@ -15,13 +15,15 @@ import pandas as pd
 import shapely
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
 from shapely.geometry.base import BaseGeometry
 
 from gis.errors import DataError, InputError
 from gis.gridcodes import reading_order
 from gis.partition import Nested, PartitionNote, partition_nested
 from gis.partition_blocks import blocks_from_lines, borders
-from gis.partition_graph import unit_graph
+from gis.partition_graph import UnitGraph, unit_graph
 from gis.ring import prove_ring, ring_polygon
 from gis.roadgraph import road_graph
 from gis.settings import CityConfig
@@ -42,6 +44,12 @@ type Ints = NDArray[np.int64]
 #: What a metre of boundary costs along a main road, railway or water, and between communities; 1 elsewhere.
 _COST_ALONG, _COST_COMMUNITY = 0.5, 0.75
 _NEAR_M = 15.0
+#: A piece of land with less than this share of the weight is an island that is not divided.
+_ISLAND_SHARE = 0.005
+#: How long to search (1: the engine's own measure).
+_EFFORT = 4.0
+#: Water narrower than this everywhere does not part the land.
+_WIDE_M = 150.0
 _MAIN_ROADS = ("motorway", "trunk", "primary", "secondary")
 
 
@@ -111,7 +119,7 @@ def plan_layout(
         number = next(n for n in range(1, 1_000_000) if f"{name}-{n}" not in taken)
         layout = f"{name}-{number}"
         tell("drawing", "划分", 1, 4)
-        plan = draw_layout(data, city, weight=weight, along=lines["along"], river=lines["river"])
+        plan = draw_layout(data, city, weight=weight, along=lines["along"], river=lines["river"], water=lines["water"])
         tell("writing the results", "写入结果", 2, 4)
         for level in ("ring", "zone", "grid", "point"):  # from the ring down, so that each finds its parent
             rows = plan.units[plan.units["level"] == level].assign(layout=layout, version=1)
@@ -134,14 +142,21 @@ def _lines(connection: sa.Connection, srid: int) -> dict[str, Any]:
     roads = read_frame(connection, "road", columns=["road_class"], srid=srid)
     parts = [roads[roads["road_class"].isin(_MAIN_ROADS)].geometry.to_numpy()]
     parts.append(read_frame(connection, "railway", columns=[], srid=srid).geometry.to_numpy())
-    parts.append(shapely.boundary(read_frame(connection, "water", columns=[], srid=srid).geometry.to_numpy()))
+    water = read_frame(connection, "water", columns=[], srid=srid).geometry.to_numpy()
+    parts.append(shapely.boundary(water))
     axis = read_frame(
         connection, "river_axis", columns=[], srid=srid, where=sa.text("is_main_stem")
     ).geometry.to_numpy()
-    return {"along": np.concatenate(parts), "river": shapely.force_2d(axis)}
+    return {
+        "along": np.concatenate(parts),
+        "river": shapely.force_2d(axis),
+        "water": water[~shapely.is_empty(shapely.buffer(water, -_WIDE_M / 2))],
+    }
 
 
-def draw_layout(data: LayoutData, city: CityConfig, *, weight: str, along: Any, river: Any) -> LayoutPlan:
+def draw_layout(
+    data: LayoutData, city: CityConfig, *, weight: str, along: Any, river: Any, water: Any = ()
+) -> LayoutPlan:
     """Draw zones, grids and points.
 
     Parameters
@@ -150,6 +165,8 @@ def draw_layout(data: LayoutData, city: CityConfig, *, weight: str, along: Any, 
         Main roads, railways and banks: boundaries along them are preferred.
     river : array of lines
         Axes of the main river: no zone reaches across.
+    water : array of polygons
+        Zones and grids are not joined by water alone: what lies in it is given to them afterwards.
     """
     if len(data.ring) != 1:
         raise InputError("A plan needs a layout with one ring.", zh="规划需要有且仅有一条环线。")
@@ -168,11 +185,17 @@ def draw_layout(data: LayoutData, city: CityConfig, *, weight: str, along: Any, 
         walls=_walls(near.pairs, blocks, ring, river), xy=spots,
     )  # fmt: skip
     counts = (city.layout.zones, city.layout.grids)
+    land = _land(graph, blocks, water)
     nested = partition_nested(
-        graph, counts, tolerances=(city.layout.zone_imbalance_max, city.layout.grid_imbalance_max)
+        graph.part_of(land),
+        counts,
+        tolerances=(city.layout.zone_imbalance_max, city.layout.grid_imbalance_max),
+        effort=_EFFORT,
     )
-    zone, grid = (level.part for level in nested.levels)
+    grid = _spread_over(graph, land, nested.levels[1].part)
+    zone = nested.parent[1][grid]
     units = _units(data, city, ring, blocks, zone, grid, nested)
+    # units of notes are numbered among the blocks on land
     notes = tuple(note for level in nested.levels for note in level.notes)
     return LayoutPlan(units, nested, notes)
 
@@ -203,6 +226,39 @@ def _walls(pairs: Ints, blocks: Any, ring: BaseGeometry, river: Any) -> NDArray[
     side = containers_of(blocks, faces[shapely.contains(ring, shapely.point_on_surface(faces))])
     walls: NDArray[np.bool_] = (side[pairs[:, 0]] != side[pairs[:, 1]]) & (side[pairs] >= 0).all(axis=1)
     return walls
+
+
+def _land(graph: UnitGraph, blocks: Any, water: Any) -> Ints:
+    """Blocks that are divided: not those in the water, nor islands with hardly anybody on them; all hang on their neighbours."""
+    wet = np.zeros(graph.n, np.bool_)
+    if len(water):
+        wet[np.unique(shapely.STRtree(water).query(shapely.point_on_surface(blocks), predicate="within")[0])] = True
+    kept = graph.pairs[~graph.wall & ~wet[graph.pairs].any(axis=1)]
+    matrix = sparse.coo_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=(graph.n, graph.n))
+    piece = csgraph.connected_components(matrix, directed=False)[1]
+    load = np.bincount(piece, weights=graph.weight)
+    land: Ints = np.flatnonzero(~wet & (load[piece] > _ISLAND_SHARE * graph.weight.sum()))
+    return land if len(land) else np.arange(graph.n)
+
+
+def _spread_over(graph: UnitGraph, land: Ints, part: Ints) -> Ints:
+    """Parts of all blocks: the rest joins, one after another, the part it shares the longest border with; over walls last."""
+    label = np.full(graph.n, -1, np.int64)
+    label[land] = part
+    both = np.concatenate([graph.pairs, graph.pairs[:, ::-1]])
+    border, wall = np.tile(graph.border_m, 2), np.tile(graph.wall, 2)
+    while (label < 0).any():
+        edge = (label[both[:, 0]] < 0) & (label[both[:, 1]] >= 0)
+        open_edge = edge & ~wall
+        at = np.flatnonzero(open_edge if open_edge.any() else edge)
+        if not len(at):
+            raise DataError("The inside of the ring falls into pieces.", zh="环内区域不连通。")
+        frame = pd.DataFrame({"block": both[at, 0], "part": label[both[at, 1]], "border": border[at]})
+        longest = (
+            frame.groupby(["block", "part"])["border"].sum().reset_index().sort_values("border").groupby("block").last()
+        )
+        label[longest.index.to_numpy()] = longest["part"].to_numpy()
+    return label
 
 
 def _units(
