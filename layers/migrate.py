@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from layers.schema import schema_metadata
 if TYPE_CHECKING:
     import alembic.config
 
-__all__ = ["differences", "upgrade"]
+__all__ = ["differences", "make_roles", "schema_revisions", "upgrade"]
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,11 @@ def _prepare(connection: Connection, srid: int) -> None:
             f"This database stores EPSG:{stored}, the city file says EPSG:{srid}; use another database or city file.",
             zh=f"该数据库的存储坐标系为 EPSG:{stored}，而城市文件为 EPSG:{srid}；请更换数据库或城市文件。",
         )
+    make_roles(connection)
+
+
+def make_roles(connection: Connection) -> None:
+    """Make the database roles of the access rules where they are missing, and the running user a member of each."""
     # Roles belong to the whole server: another database may be making them at this moment.
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     for role in DATABASE_ROLES.values():
@@ -86,6 +92,13 @@ def _prepare(connection: Connection, srid: int) -> None:
         ).scalar()
         if not member:
             connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER")
+
+
+def schema_revisions() -> set[str]:
+    """Names of all migrations that this version knows."""
+    # Read, not run: a migration runs within alembic's environment only.
+    texts = (p.read_text(encoding="utf-8") for p in (Path(__file__).parent / "migrations" / "versions").glob("*.py"))
+    return {name for text in texts for name in re.findall(r"""^revision\b[^=\n]*=\s*["']([^"']+)["']""", text, re.MULTILINE)}
 
 
 def _machinery(connection: Connection) -> None:

@@ -1,10 +1,21 @@
-"""``baige db``: the embedded database."""
+"""``baige db``: the embedded database; backup and restore of any."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from rich.progress import TaskID
 
 from api.cli.context import AppContext, pass_app
 from gis.errors import ConfigError
 from layers.cluster import ClusterStatus, EmbeddedCluster
+
+if TYPE_CHECKING:
+    from layers.backup import Progress
+    from layers.backup_archive import Manifest
+    from layers.backup_server import DatabaseServer
 
 __all__ = ["command"]
 
@@ -13,7 +24,7 @@ _STATES = {"absent": "未建立", "stopped": "已停止", "unreachable": "无响
 
 @click.group()
 def command() -> None:
-    """Make, start and stop the embedded database. 内置数据库的建立、启动与停止。"""
+    """Make, start and stop the embedded database; back up and restore. 内置数据库的建立、启停；备份与恢复。"""
 
 
 def _embedded(app: AppContext) -> EmbeddedCluster:
@@ -116,3 +127,127 @@ def drop(app: AppContext) -> None:
     """Stop the embedded database and delete it with all its data. 停止并删除内置数据库及其全部数据。"""
     _embedded(app).destroy()
     app.say("Deleted.", "已删除。")
+
+
+_STEPS = {
+    "checksums": ("Checksums", "计算校验和"),
+    "dump": ("Database", "导出数据库"),
+    "files": ("Archive", "写入文件"),
+    "unpack": ("Unpacking", "解包"),
+    "restore": ("Restoring", "恢复"),
+    "compare": ("Comparing", "比对校验和"),
+    "swap": ("Taking its place", "替换"),
+}
+
+
+@contextmanager
+def _bars(app: AppContext) -> "Iterator[Progress]":
+    """One bar for each step of a backup or restore."""
+    with app.progress() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(app.text(*_STEPS[step]), total=total)
+            bar.update(tasks[step], completed=done, total=total)
+
+        yield tell
+
+
+def _server(app: AppContext) -> "DatabaseServer":
+    from layers.backup_server import DatabaseServer
+
+    url = app.database_url
+    return DatabaseServer(
+        url, cluster=EmbeddedCluster(app.settings.home) if app.settings.database_url is None else None
+    )
+
+
+def _told(app: AppContext, manifest: "Manifest", *, en: str, zh: str, **more: object) -> None:
+    if manifest.missing_rasters:
+        listed = ", ".join(manifest.missing_rasters)
+        app.say(f"Raster files that were missing on disk: {listed}", f"磁盘上缺失的栅格文件：{listed}")
+    rasters = len(manifest.files) - 1
+    layers = {
+        item.table: {"features": item.rows, "checksum": item.checksum}
+        for item in manifest.tables
+        if item.schema_name == "baige"
+    }
+    value = {
+        **more,
+        "software": manifest.software,
+        "made_at": manifest.made_at,
+        "postgresql": manifest.postgresql,
+        "postgis": manifest.postgis,
+        "storage_srid": manifest.storage_srid,
+        "features": manifest.features,
+        "raster_files": rasters,
+        "layers": layers,
+    }
+    app.emit(
+        value,
+        app.text(
+            f"{en}: {manifest.features:,} features in {len(layers)} layers, {rasters} raster files",
+            f"{zh}：{len(layers)} 个图层共 {manifest.features:,} 个要素，{rasters} 个栅格文件",
+        ),
+    )
+
+
+@command.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--verify",
+    "verified",
+    is_flag=True,
+    help="Restore it into a scratch database and compare every table. 恢复到临时数据库并逐表比对。",
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it exists. 覆盖已有文件。")
+@pass_app
+def backup(app: AppContext, file: Path, verified: bool, force: bool) -> None:
+    """Write database and rasters into one FILE, consistent while serving. 在线备份数据库与栅格到一个文件。"""
+    from layers.backup import backup as write_backup
+
+    server = _server(app)
+    with _bars(app) as tell:
+        manifest = write_backup(server, app.settings.home, file, replace=force, verified=verified, on_progress=tell)
+    size = file.stat().st_size
+    zh = "已备份并校验" if verified else "已备份"
+    en = "Backed up and verified" if verified else "Backed up"
+    _told(
+        app,
+        manifest,
+        en=f"{en}, {size / 1e6:.1f} MB",
+        zh=f"{zh}（{size / 1e6:.1f} MB）",
+        file=file,
+        bytes=size,
+        verified=verified,
+    )
+
+
+@command.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Also over a database that has features. 数据库中已有要素时也替换。")
+@click.option("--keep-old", is_flag=True, help="Leave the old database under another name. 旧数据库改名保留。")
+@click.option(
+    "--verify-only",
+    is_flag=True,
+    help="Restore into a scratch database, compare, change nothing. 仅在临时数据库中校验，不作更改。",
+)
+@pass_app
+def restore(app: AppContext, file: Path, force: bool, keep_old: bool, verify_only: bool) -> None:
+    """Put the state of a backup FILE in the place of the database and rasters. 用备份文件恢复数据库与栅格。"""
+    from layers.backup import restore as put_back
+    from layers.backup import verify
+
+    city = app.settings.city_config
+    server = _server(app)
+    with _bars(app) as tell:
+        if verify_only:
+            manifest, kept = verify(server, app.settings.home, file, on_progress=tell), None
+        else:
+            done = put_back(server, app.settings.home, file, force=force, keep=keep_old, city=city, on_progress=tell)
+            manifest, kept = done.manifest, done.kept
+    if kept is not None:
+        app.say(f"The old database is now called {kept}.", f"旧数据库已改名为 {kept}。")
+    en, zh = ("The backup is whole", "备份完好") if verify_only else ("Restored", "已恢复")
+    _told(app, manifest, en=en, zh=zh, restored=not verify_only, old_database=kept)
