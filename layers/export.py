@@ -240,7 +240,8 @@ def _write_vector(connection: Connection, job: _Job, path: Path, driver: str) ->
     schema = _schema(job)
     counter = [0]
     reader = pa.RecordBatchReader.from_batches(schema, _batches(connection, job, schema, counter))
-    options: dict[str, Any] = {"encoding": "UTF-8"} if driver == "ESRI Shapefile" else {}
+    # as an option of the layer: given as ``encoding`` it stays set for whatever this thread writes later
+    options: dict[str, Any] = {"layer_options": {"ENCODING": "UTF-8"}} if driver == "ESRI Shapefile" else {}
     if driver.startswith("GeoJSON"):
         options["COORDINATE_PRECISION"] = "9"
     with warnings.catch_warnings():

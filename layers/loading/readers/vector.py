@@ -48,7 +48,8 @@ class VectorSource:
         self._kind = kind
         self.format = _NAMES[kind]
         self.notes: list[tuple[str, str]] = []
-        self._options: dict[str, Any] = {"encoding": encoding} if encoding else {}
+        # As GDAL's own option: the argument ``encoding`` of pyogrio stays set in the thread when a reading is broken off.
+        self._options: dict[str, Any] = {"ENCODING": encoding} if encoding else {}
         if kind == "geojson":
             self._options["DATE_AS_STRING"] = "YES"
         self._name = f"GeoJSONSeq:{path}" if kind == "geojsonl" else str(path)
