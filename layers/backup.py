@@ -10,7 +10,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +56,22 @@ class Restored:
 
 def _silent(_step: str, _done: int, _total: int) -> None:
     return
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Raise our error where the disk is full or a folder may not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise BackendError(
+            f"Files could not be read or written: {error.strerror}.", zh=f"文件无法读写：{error.strerror}。"
+        ) from error
+
+
+def _check_there(archive: Path) -> None:
+    if not archive.is_file():
+        raise NotFound(f"There is no file {archive.name}.", zh=f"没有文件 {archive.name}。")
 
 
 class _Steps:
@@ -125,18 +142,16 @@ def backup(
         raise NotFound(f"There is no folder {target.parent}.", zh=f"没有目录 {target.parent}。")
     if verified:
         server.check_may_create()
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".partial", dir=target.parent) as work:
-            complete = Path(work) / "archive.tar"
-            manifest = _write(server, home, Path(work), complete, tell)
-            if verified:
-                verify(server, home, complete, on_progress=tell)
-            os.replace(complete, target)
-            _sync(target.parent)
-    except OSError as error:
-        raise BackendError(
-            f"The backup could not be written: {error.strerror}.", zh=f"备份无法写入：{error.strerror}。"
-        ) from error
+    with (
+        _disk_errors(),
+        tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".partial", dir=target.parent) as work,
+    ):
+        complete = Path(work) / "archive.tar"
+        manifest = _write(server, home, Path(work), complete, tell)
+        if verified:
+            verify(server, home, complete, on_progress=tell)
+        os.replace(complete, target)
+        _sync(target.parent)
     return manifest
 
 
@@ -260,6 +275,8 @@ def verify(server: DatabaseServer, home: Path, archive: Path, *, on_progress: Pr
 
     Raises
     ------
+    NotFound
+        There is no such file.
     UnreadableFile
         The archive is not whole, or of a newer version.
     DataError
@@ -267,8 +284,9 @@ def verify(server: DatabaseServer, home: Path, archive: Path, *, on_progress: Pr
     ConfigError
         This user may not make a scratch database.
     """
+    _check_there(archive)
     server.check_may_create()
-    with server.alone(), staging(home) as folder:
+    with server.alone(), _disk_errors(), staging(home) as folder:
         folder.chmod(0o700)
         scratch = server.aside("verify")
         try:
@@ -311,6 +329,7 @@ def restore(
         What was restored is not what was backed up; the old database is untouched.
     """
     tell = on_progress or _silent
+    _check_there(archive)
     server.check_may_create()
     server.check_may_replace()
     if not force and _has_features(server):
@@ -319,7 +338,7 @@ def restore(
             zh="该数据库中已有要素，恢复将全部替换。请先备份，再使用 --force 恢复。",
         )
     place = city or load_city()
-    with server.alone(), staging(home) as folder:
+    with server.alone(), _disk_errors(), staging(home) as folder:
         folder.chmod(0o700)
         fresh = server.aside("restore")
         try:

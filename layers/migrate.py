@@ -98,7 +98,9 @@ def schema_revisions() -> set[str]:
     """Names of all migrations that this version knows."""
     # Read, not run: a migration runs within alembic's environment only.
     texts = (p.read_text(encoding="utf-8") for p in (Path(__file__).parent / "migrations" / "versions").glob("*.py"))
-    return {name for text in texts for name in re.findall(r"""^revision\b[^=\n]*=\s*["']([^"']+)["']""", text, re.MULTILINE)}
+    return {
+        name for text in texts for name in re.findall(r"""^revision\b[^=\n]*=\s*["']([^"']+)["']""", text, re.MULTILINE)
+    }
 
 
 def _machinery(connection: Connection) -> None:

@@ -225,7 +225,7 @@ def backup(app: AppContext, file: Path, verified: bool, force: bool) -> None:
 
 
 @command.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Also over a database that has features. 数据库中已有要素时也替换。")
 @click.option("--keep-old", is_flag=True, help="Leave the old database under another name. 旧数据库改名保留。")
 @click.option(

@@ -202,7 +202,7 @@ def test_a_backup_while_others_write_is_one_state(
     try:
         assert started.wait(20)
         before = written
-        manifest = backup(server, tmp_path / "home", tmp_path / "busy.tar", verified=True)
+        manifest = backup(server, tmp_path / "home", tmp_path / "busy.tar")
         after = written
     finally:
         ended.set()
@@ -341,7 +341,7 @@ def test_killed_in_the_middle_leaves_the_old(stage: Stage) -> None:
     _killed(stage, "restore", "restore")
     assert _contents(stage.database) == before
     # killed in the moment after the swap: the new one is there, whole, and the old one still lies beside it
-    with pytest.raises(InterruptedError):
+    with pytest.raises(KeyboardInterrupt):
         restore(stage.server, stage.home, stage.archive, force=True, on_progress=_stop_after_swap)
     assert _contents(stage.database) == stage.backed_up
     kept = stage.databases() - {stage.server.name}
@@ -354,7 +354,7 @@ def test_killed_in_the_middle_leaves_the_old(stage: Stage) -> None:
 
 def _stop_after_swap(step: str, done: int, _total: int) -> None:
     if step == "swap" and done == 1:
-        raise InterruptedError
+        raise KeyboardInterrupt
 
 
 def test_what_cannot_be_done_is_said(stage: Stage, tmp_path: Path) -> None:
@@ -363,6 +363,7 @@ def test_what_cannot_be_done_is_said(stage: Stage, tmp_path: Path) -> None:
             act()
 
     said(Conflict, "exists already", lambda: backup(stage.server, stage.home, stage.archive))
+    said(NotFound, "no file", lambda: restore(stage.server, stage.home, tmp_path / "none.tar"))
     said(NotFound, "no folder", lambda: backup(stage.server, stage.home, tmp_path / "none" / "x.tar"))
     with psycopg.connect(Database(stage.cluster.admin_url()).conninfo, autocommit=True) as admin:
         admin.execute("DROP ROLE IF EXISTS plain_user")
