@@ -36,7 +36,8 @@ _RESULTS: dict[str, tuple[str, ...]] = {
     "outfall_watch": ("name_zh", "admin_code", "watch_state"),
     "school_coverage": ("name_zh", "admin_code", "state"),
     "coverage_gap": (
-        "name_zh", "name_en", "admin_code", "target_kind", "cause", "cause_share", "need", "rank", "stationing", "grid_code",
+        "name_zh", "name_en", "admin_code", "target_kind", "cause", "cause_share", "need", "rank", "stationing",
+        "bank_side", "grid_code",
     ),
     "rule_finding": ("admin_code", "rule_id", "verdict", "name_zh", "name_en", "source", "article", "waived"),
 }  # fmt: skip
@@ -146,7 +147,12 @@ def read_report(
             "There is no coverage run to report on; start one with 'baige coverage run'.",
             zh="尚无覆盖计算，无从生成报告；请先运行 baige coverage run。",
         )
-    run = connection.execute(sa.text("SELECT * FROM baige_sys.run WHERE id = :id"), {"id": identifier}).mappings().one()
+    run = dict(
+        connection.execute(sa.text("SELECT * FROM baige_sys.run WHERE id = :id"), {"id": identifier})
+        .mappings()
+        .one()
+        .items()
+    )
     prefix = area_prefix(area) if area else ""
     where = sa.text("admin_code LIKE :prefix").bindparams(prefix=f"{prefix}%") if prefix else None
 
@@ -169,19 +175,34 @@ def read_report(
             "The newest coverage run has no results; load cameras and places first, then call 'baige coverage run' again.",
             zh="最近一次覆盖计算没有结果；请先载入摄像机和要素，再运行 baige coverage run。",
         )
-    places = read_frame(connection, "admin_area", columns=["name_zh", "name_en", "admin_code", "level"], srid=city.analysis_srid)
+    places = read_frame(
+        connection, "admin_area", columns=["name_zh", "name_en", "admin_code", "level"], srid=city.analysis_srid
+    )
     names = _names(places, results["coverage_by_grid"], lang)
     maps, missing = _maps(connection, named, layers, results, rows)
     base = {
-        name: MapSheet(named[name], _base(connection, name, city.analysis_srid, places)) for name in _BASE if name in named
+        name: MapSheet(named[name], _base(connection, name, city.analysis_srid, places))
+        for name in _BASE
+        if name in named
     }
     shown = [*results.values(), *(sheet.frame for sheet in maps)]
     classification = max(
-        (str(value) for frame in shown for value in frame["classification"].dropna().unique()), key=_STRICTNESS.index, default="internal"
+        (str(value) for frame in shown for value in frame["classification"].dropna().unique()),
+        key=_STRICTNESS.index,
+        default="internal",
     )
     term = next(t for t in named["coverage_by_grid"].field("classification").domain if t.value == classification)
     zh = lang.startswith("zh")
-    tables, notes = all_tables(connection, run, results, named, names=names, prefix=prefix, lang=lang, missing=missing)
+    tables, notes = all_tables(
+        connection,
+        {str(k): v for k, v in run.items()},
+        results,
+        named,
+        names=names,
+        prefix=prefix,
+        lang=lang,
+        missing=missing,
+    )
     return Report(
         lang=lang,
         city=city.name_zh if zh else city.name_en,
@@ -212,19 +233,22 @@ def _names(places: gpd.GeoDataFrame, units: gpd.GeoDataFrame, lang: str) -> dict
 
 
 def _maps(
-    connection: Connection, named: dict[str, LayerDeclaration], layers: Sequence[str], results: dict[str, Any], rows: Any
+    connection: Connection,
+    named: dict[str, LayerDeclaration],
+    layers: Sequence[str],
+    results: dict[str, Any],
+    rows: Any,
 ) -> tuple[list[MapSheet], list[str]]:
     """Maps to draw, and names of default ones that have no rows."""
     found, missing = [], []
     for name in dict.fromkeys(layers or DEFAULT_MAPS):
         layer = declaration_of(connection, name)
         if not layer.has_geometry:
-            raise InputError(f"Layer {name!r} has no places and cannot be drawn.", zh=f"图层 {name!r} 没有空间位置，无法成图。")
+            raise InputError(
+                f"Layer {name!r} has no places and cannot be drawn.", zh=f"图层 {name!r} 没有空间位置，无法成图。"
+            )
         by = [layer.style.by] if layer.style.by else []
-        if name in results and set(by) <= set(results[name].columns):
-            frame = results[name]
-        else:
-            frame = rows(name, by)
+        frame = results[name] if name in results and set(by) <= set(results[name].columns) else rows(name, by)
         if name == "coverage_by_grid":
             frame = frame[frame["unit_kind"] == "grid"]
         if len(frame) or layers:

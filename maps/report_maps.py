@@ -38,7 +38,14 @@ def _polygon_path(shape: Any) -> Path:
 
 
 def _draw_shapes(
-    axes: Axes, shapes: Any, layer: LayerDeclaration, look: StyleClass, *, order: int, picture: bool, base: bool = False
+    axes: Axes,
+    shapes: Any,
+    layer: LayerDeclaration,
+    look: StyleClass,
+    *,
+    order: float,
+    picture: bool,
+    base: bool = False,
 ) -> None:
     """Add shapes of one class: areas, lines and points each as one collection."""
     style = layer.style
@@ -63,10 +70,10 @@ def _draw_shapes(
         drawn = LineCollection(
             [shapely.get_coordinates(part) for part in parts],
             colors=look.color,
-            linewidths=style.size * _PX_PT * (0.4 if base else 1.0),
-            zorder=order,
+            linewidths=style.size * _PX_PT * (0.4 if base else 0.7),
+            zorder=order + 1,
             rasterized=picture,
-            capstyle="butt" if dash else "round",
+            capstyle="butt",  # rounded ends would make short stretches look longer
         )
         if dash:
             drawn.set_linestyle((0, dash))
@@ -80,7 +87,7 @@ def _draw_shapes(
             facecolors="none" if look.unknown else look.color,
             edgecolors=look.color if look.unknown else style.outline,
             linewidths=1.0 if look.unknown else 0.5,
-            zorder=order + 1,
+            zorder=order + 2,
             rasterized=picture,
         )
 
@@ -108,16 +115,36 @@ def _scale_bar(axes: Axes, window: tuple[float, float, float, float]) -> float:
     x, y, thick = west + (east - west) * 0.025, south + (north - south) * 0.03, (north - south) * 0.008
     back = (west + (east - west) * 0.012, south + (north - south) * 0.014)
     axes.add_patch(
-        Rectangle(back, length + (east - west) * 0.07, (north - south) * 0.065, facecolor="white", alpha=0.85, edgecolor="none", zorder=20)
+        Rectangle(
+            back,
+            length + (east - west) * 0.07,
+            (north - south) * 0.065,
+            facecolor="white",
+            alpha=0.85,
+            edgecolor="none",
+            zorder=20,
+        )
     )
     for n in range(4):
         shade = "#1d2733" if n % 2 == 0 else "white"
-        axes.add_patch(Rectangle((x + n * length / 4, y), length / 4, thick, facecolor=shade, edgecolor="#1d2733", linewidth=0.5, zorder=21))
+        axes.add_patch(
+            Rectangle(
+                (x + n * length / 4, y),
+                length / 4,
+                thick,
+                facecolor=shade,
+                edgecolor="#1d2733",
+                linewidth=0.5,
+                zorder=21,
+            )
+        )
     kilo = length >= 1000
     for part in (0.0, 0.5, 1.0):
         value = length * part / (1000 if kilo else 1)
         unit = (" km" if kilo else " m") if part == 1 else ""
-        axes.text(x + length * part, y + thick * 1.6, f"{value:g}{unit}", fontsize=7, ha="center", va="bottom", zorder=22)
+        axes.text(
+            x + length * part, y + thick * 1.6, f"{value:g}{unit}", fontsize=7, ha="center", va="bottom", zorder=22
+        )
     return length
 
 
@@ -143,10 +170,20 @@ def _handle(layer: LayerDeclaration, look: StyleClass, label: str) -> Any:
     if family == "fill":
         edge = look.color if style.by or look.unknown else style.outline
         return Patch(
-            facecolor="none" if look.unknown else (look.color, style.opacity), edgecolor=edge, hatch="////" if look.unknown else None, label=label
+            facecolor="none" if look.unknown else (look.color, style.opacity),
+            edgecolor=edge,
+            hatch="////" if look.unknown else None,
+            label=label,
         )
     if family == "line":
-        return Line2D([], [], color=look.color, linewidth=max(style.size * _PX_PT, 1.5), linestyle="--" if look.unknown else "-", label=label)
+        return Line2D(
+            [],
+            [],
+            color=look.color,
+            linewidth=max(style.size * _PX_PT, 1.5),
+            linestyle="--" if look.unknown else "-",
+            label=label,
+        )
     return Line2D(
         [], [], marker="o", linestyle="none", markersize=7, markerfacecolor="none" if look.unknown else look.color,
         markeredgecolor=look.color if look.unknown else style.outline, label=label,
@@ -167,7 +204,13 @@ def draw_map(figure: Figure, sheet: MapSheet, report: Report) -> None:
     keep = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     if not keep.any():
         axes.text(
-            0.5, 0.5, report.text("该图层没有要素", "This layer has no features"), transform=axes.transAxes, ha="center", va="center", fontsize=14
+            0.5,
+            0.5,
+            report.text("该图层没有要素", "This layer has no features"),
+            transform=axes.transAxes,
+            ha="center",
+            va="center",
+            fontsize=14,
         )
         return
     page = figure.get_size_inches()
@@ -184,7 +227,9 @@ def draw_map(figure: Figure, sheet: MapSheet, report: Report) -> None:
         if name == "admin_area":
             boundary = shapely.get_parts(shapely.boundary(shapely.simplify(seen, finest)))
             lines = [shapely.get_coordinates(part) for part in boundary]
-            axes.add_collection(LineCollection(lines, colors="#7b8794", linewidths=0.5, linestyles=(0, (4, 2)), zorder=12))
+            axes.add_collection(
+                LineCollection(lines, colors="#7b8794", linewidths=0.5, linestyles=(0, (4, 2)), zorder=12)
+            )
             continue
         classes = style_classes(ground.layer)
         by = ground.layer.style.by
@@ -200,7 +245,9 @@ def draw_map(figure: Figure, sheet: MapSheet, report: Report) -> None:
         chosen = keep & (belongs == n)
         count = int((belongs == n).sum())
         if chosen.any():
-            _draw_shapes(axes, simple[chosen], layer, look, order=5, picture=picture)
+            # Where shapes lie on one another, the classes that the legend names first are on top.
+            above = (len(classes) - n) / len(classes) if by and not layer.style.ramp else 0.0
+            _draw_shapes(axes, simple[chosen], layer, look, order=5 + above, picture=picture)
         if count or (look.low is not None or look.high is not None):
             handles.append(_handle(layer, look, f"{look.title(report.lang)}  ({count:,})"))
     axes.set_xlim(window[0], window[2])
@@ -215,13 +262,13 @@ def draw_map(figure: Figure, sheet: MapSheet, report: Report) -> None:
     for text in [*legend.get_texts(), legend.get_title()]:
         text.set_parse_math(False)
     scale = (window[2] - window[0]) / (inches[0] * 0.0254)
-    lines = [
+    facts = [
         report.text(f"要素 {len(frame):,} 个", f"{len(frame):,} features"),
         report.text(f"比例尺约 1:{_rounded(scale):,}（A4）", f"About 1:{_rounded(scale):,} on A4"),
         report.text(f"坐标系 EPSG:{report.srid}，箭头指坐标北", f"EPSG:{report.srid}; the arrow is grid north"),
     ]
-    for n, line in enumerate(reversed(lines)):
-        figure.text(_BOX[0] + _BOX[2] + 0.012, _BOX[1] + 0.004 + n * 0.024, line, fontsize=7.5, color="#46515c")
+    for n, fact in enumerate(reversed(facts)):
+        figure.text(_BOX[0] + _BOX[2] + 0.012, _BOX[1] + 0.004 + n * 0.024, fact, fontsize=7.5, color="#46515c")
 
 
 def _rounded(scale: float) -> int:

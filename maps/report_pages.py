@@ -25,7 +25,14 @@ _PAGE = (11.69, 8.27)
 _MARGIN, _TOP, _BOTTOM = 0.55, 7.45, 0.62
 _INK, _PALE, _ACCENT = "#1d2733", "#5b6672", "#0b5c8e"
 #: Fonts with Chinese letters in the order of preference.
-_FONTS = ("Noto Sans CJK SC", "Source Han Sans SC", "Source Han Sans CN", "Noto Sans SC", "WenQuanYi Micro Hei", "Noto Sans CJK JP")
+_FONTS = (
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "Source Han Sans CN",
+    "Noto Sans SC",
+    "WenQuanYi Micro Hei",
+    "Noto Sans CJK JP",
+)
 
 
 def chinese_font() -> str:
@@ -64,7 +71,9 @@ def _font_type(name: str) -> int:
 
 def _ems(text: str) -> float:
     """Width of a text in units of its size."""
-    return sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.66 if c.isupper() or c in "%m@—" else 0.56 for c in text)
+    return sum(
+        1.0 if unicodedata.east_asian_width(c) in "WF" else 0.66 if c.isupper() or c in "%m@—" else 0.56 for c in text
+    )
 
 
 def _wrapped(text: str, ems: float) -> list[str]:
@@ -72,9 +81,14 @@ def _wrapped(text: str, ems: float) -> list[str]:
     tokens: list[str] = []
     for char in " ".join(text.split()):
         wide = unicodedata.east_asian_width(char) in "WF"
-        if tokens and not wide and char != " " and tokens[-1] != " " and unicodedata.east_asian_width(tokens[-1][-1]) not in "WF":
-            tokens[-1] += char
-        elif tokens and wide and char in "，。；：、）”！？":
+        latin = (
+            not wide
+            and char != " "
+            and tokens
+            and tokens[-1] != " "
+            and unicodedata.east_asian_width(tokens[-1][-1]) not in "WF"
+        )
+        if latin or (tokens and char in "，。；：、）”！？"):
             tokens[-1] += char
         else:
             tokens.append(char)
@@ -105,7 +119,7 @@ def cell_text(value: Any, column: Column) -> str:
         return "–"
     if column.kind == "share":
         return f"{100 * value:.1f} %"
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, (bool, str)):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
@@ -159,7 +173,9 @@ class _Pages:
             self.text(_MARGIN + indent, self.y, line, size=size, color=color)
         self.y -= 0.06
 
-    def table(self, table: Table, *, size: float = 8.5, width: float = _PAGE[0] - 2 * _MARGIN, titled: bool = False) -> None:
+    def table(
+        self, table: Table, *, size: float = 8.5, width: float = _PAGE[0] - 2 * _MARGIN, titled: bool = False
+    ) -> None:
         """Write a table; its head again on each page that it goes on."""
         heading = table.title + self.report.text("（续）", " (continued)")
         parts = sum(column.width for column in table.columns)
@@ -167,27 +183,29 @@ class _Pages:
         lefts = [_MARGIN + sum(widths[:n]) for n in range(len(widths))]
         step = size * 1.45 / 72
 
-        def lines_of(texts: list[str]) -> list[list[str]]:
-            return [_wrapped(text, (w - 0.1) * 72 / size) for text, w in zip(texts, widths, strict=True)]
+        def lines_of(texts: list[str], size: float = size) -> list[list[str]]:
+            return [_wrapped(text, (w - 0.12) * 72 / size) for text, w in zip(texts, widths, strict=True)]
 
-        def write(cells: list[list[str]], **look: Any) -> None:
+        def write(cells: list[list[str]], size: float = size, **look: Any) -> None:
             for lines, column, left, w in zip(cells, table.columns, lefts, widths, strict=True):
                 right = column.kind != "text"
                 for n, line in enumerate(lines):
-                    x = left + w - 0.06 if right else left + 0.04
+                    x = left + w - 0.1 if right else left + 0.04
                     self.text(x, self.y - step * (n + 0.8), line, size=size, ha="right" if right else "left", **look)
             self.y -= step * max(len(lines) for lines in cells) + 0.05
 
-        head = lines_of([column.title for column in table.columns])
+        head = lines_of([column.title for column in table.columns], 0.9 * size)
 
         def write_head() -> None:
-            write(head, weight="bold", color=_ACCENT)
+            write(head, 0.9 * size, weight="bold", color=_ACCENT)
             self.edge(width)
 
         if titled:
             self.y -= 0.24
             self.text(_MARGIN, self.y, table.title, size=11.5, weight="bold")
             self.y -= 0.08
+        if table.note:  # before the rows: after them it could be left alone on a page
+            self.paragraph(table.note, heading=heading, size=8, color=_PALE)
         if table.rows:
             write_head()
         for row in table.rows:
@@ -197,27 +215,30 @@ class _Pages:
                 write_head()
             write(cells)
             self.edge(width, color="#e4e8ec")
-        if table.note:
-            self.y -= 0.05
-            self.paragraph(table.note, heading=heading, size=8, color=_PALE)
 
     def edge(self, width: float, *, color: str = "#8a97a3") -> None:
         """Draw the line under a row."""
         from matplotlib.lines import Line2D
 
         y = (self.y + 0.025) / _PAGE[1]
-        self.figures[-1].add_artist(Line2D([_MARGIN / _PAGE[0], (_MARGIN + width) / _PAGE[0]], [y, y], color=color, linewidth=0.5))
+        self.figures[-1].add_artist(
+            Line2D([_MARGIN / _PAGE[0], (_MARGIN + width) / _PAGE[0]], [y, y], color=color, linewidth=0.5)
+        )
 
     def feet(self) -> None:
         """Write the foot of each page."""
         report = self.report
-        said = [f"{report.city}{' · ' + report.area if report.area else ''}", report.title, report.text("运行 ", "Run ") + report.run_id]
+        said = [
+            f"{report.city}{' · ' + report.area if report.area else ''}",
+            report.title,
+            report.text("运行 ", "Run ") + report.run_id,
+        ]
         said.append(report.text("密级：", "Classification: ") + report.classification_title)
         if report.synthetic:
             said.append(report.text("合成数据", "Synthetic data"))
         every = self.figures
         for n, figure in enumerate(every, start=1):
-            foot = {"fontsize": 7.5, "color": _PALE, "parse_math": False}
+            foot: dict[str, Any] = {"fontsize": 7.5, "color": _PALE, "parse_math": False}
             figure.text(_MARGIN / _PAGE[0], 0.32 / _PAGE[1], " · ".join(said), **foot)
             figure.text(1 - _MARGIN / _PAGE[0], 0.32 / _PAGE[1], f"{n} / {len(every)}", ha="right", **foot)
 
@@ -241,18 +262,22 @@ def _title_page(pages: _Pages) -> None:
         pages.text(_MARGIN + 2.0, y, value, size=11)
         y -= 0.32
     if report.synthetic:
-        notice = report.text("合成数据：含有虚构的要素，不是真实情况。", "Synthetic data: it contains made-up places and is not the real state of affairs.")
-        pages.text(
-            _MARGIN + 0.38, y - 0.28, notice, size=12, color="#5c4300", bbox={"facecolor": "#fff4d6", "edgecolor": "#d9a514", "boxstyle": "round,pad=0.5"}
+        notice = report.text(
+            "合成数据：含有虚构的要素，不是真实情况。",
+            "Synthetic data: it contains made-up places and is not the real state of affairs.",
         )
+        box = {"facecolor": "#fff4d6", "edgecolor": "#d9a514", "boxstyle": "round,pad=0.5"}
+        pages.text(_MARGIN + 0.38, y - 0.28, notice, size=12, color="#5c4300", bbox=box)
 
 
 def _body(pages: _Pages) -> None:
     report = pages.report
     tables = {table.key: table for table in report.tables}
     pages.page(tables["summary"].title)
-    pages.table(tables.pop("summary"), size=9.5, width=6.6)
-    beside = [tables.pop(key) for key in ("density", "states", "causes") if key in tables]
+    pages.table(tables.pop("summary"), width=7.4)
+    if "density" in tables:
+        pages.table(tables.pop("density"), width=7.4, titled=True)
+    beside = [tables.pop(key) for key in ("states", "causes") if key in tables]
     if beside:
         pages.page(report.text("覆盖状态与原因", "States and causes"))
         for table in beside:
@@ -285,9 +310,12 @@ def _written(path: Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}", zh=f"无法写入 {path}：{error.strerror}") from error
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}", zh=f"无法写入 {path}：{error.strerror}"
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone, or its folder never was
+            part.unlink()
 
 
 def write_pdf(report: Report, path: Path) -> int:
@@ -301,7 +329,12 @@ def write_pdf(report: Report, path: Path) -> int:
         The file cannot be written.
     """
     font = chinese_font()
-    look = {"font.family": [font, "DejaVu Sans"], "pdf.fonttype": _font_type(font), "axes.unicode_minus": False, "hatch.linewidth": 0.4}
+    look: Any = {
+        "font.family": [font, "DejaVu Sans"],
+        "pdf.fonttype": _font_type(font),
+        "axes.unicode_minus": False,
+        "hatch.linewidth": 0.4,
+    }
     about = {
         "Title": f"{report.city} · {report.title}",
         "Subject": report.run_id,

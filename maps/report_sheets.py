@@ -71,7 +71,10 @@ def write_xlsx(report: Report, path: Path) -> None:
         (report.text("计算完成", "Computed"), report.finished_at.isoformat(timespec="seconds")),
         (report.text("软件", "Software"), report.software),
         (report.text("密级", "Classification"), report.classification_title),
-        (report.text("合成数据", "Synthetic data"), report.text("是", "yes") if report.synthetic else report.text("否", "no")),
+        (
+            report.text("合成数据", "Synthetic data"),
+            report.text("是", "yes") if report.synthetic else report.text("否", "no"),
+        ),
         *((report.text("说明", "Note"), note) for note in report.notes),
     ]
     columns = (Column(report.text("项目", "Item"), width=2), Column(report.text("内容", "Content"), width=12))
@@ -82,4 +85,6 @@ def write_xlsx(report: Report, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         book.save(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}", zh=f"无法写入 {path}：{error.strerror}") from error
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}", zh=f"无法写入 {path}：{error.strerror}"
+        ) from error

@@ -63,7 +63,7 @@ class _Source:
         for term in self.named[layer].field(name).domain:
             if str(term.value) == str(value):
                 return self.say(term.zh, term.en)
-        return str(value) if value else self.say("未知", "unknown")
+        return self.say("未知", "Unknown") if value is None or pd.isna(value) or value == "" else str(value)
 
 
 def all_tables(
@@ -94,7 +94,14 @@ def all_tables(
     tables = [_summary(source), _density(source)]
     kinds = ["county", "street"] + (["community"] if len(prefix) >= 9 else [])
     tables += [table for kind in kinds if (table := _units(source, kind)).rows]
-    tables += [_states(source), _causes(source), _worst(source), _findings(source), _parameters(source), _inputs(source)]
+    tables += [
+        _states(source),
+        _causes(source),
+        _worst(source),
+        _findings(source),
+        _parameters(source),
+        _inputs(source),
+    ]
     return [table for table in tables if table.rows or table.key in ("gaps", "findings")], _notes(source)
 
 
@@ -121,9 +128,21 @@ def _summary(source: _Source) -> Table:
             rows.append((say("未参与：", "left out: ") + left_out(reason, source.lang), n, say("台", "")))
         for density, area in found["area_confirmed_online_m2"].items():
             unit = "km²"
-            rows.append((say(f"{density} 像素/米：在线确定覆盖", f"Seen at {density} px/m: confirmed, online"), round(area / 1e6, 3), unit))
+            rows.append(
+                (
+                    say(f"{density} 像素/米：在线确定覆盖", f"Seen at {density} px/m: confirmed, online"),
+                    round(area / 1e6, 3),
+                    unit,
+                )
+            )
             possible = found["area_possible_online_m2"][density]
-            rows.append((say(f"{density} 像素/米：在线可能覆盖", f"Seen at {density} px/m: possible, online"), round(possible / 1e6, 3), unit))
+            rows.append(
+                (
+                    say(f"{density} 像素/米：在线可能覆盖", f"Seen at {density} px/m: possible, online"),
+                    round(possible / 1e6, 3),
+                    unit,
+                )
+            )
     elif len(cells):
         rows += [
             (say("网格内摄像机", "Cameras in grid cells"), int(cells["cameras"].sum()), say("台", "")),
@@ -131,17 +150,23 @@ def _summary(source: _Source) -> Table:
         ]
     if len(cells):
         public, road = cells["public_m2"], cells["road_m"]
+        seen = _share((cells["online_overview"] * public).sum(), public.sum())
+        driven = _share((cells["road_confirmed"] * road).sum(), road.sum())
         rows += [
             (say("单元网格", "Grid cells"), len(cells), say("个", "")),
             (say("公共空间面积", "Public space"), round(float(public.sum()) / 1e6, 2), "km²"),
-            (say("公共空间在线确定覆盖率", "Public space confirmed, online"), _percent(_share((cells["online_overview"] * public).sum(), public.sum())), "%"),
-            (say("道路确定覆盖率", "Roads confirmed"), _percent(_share((cells["road_confirmed"] * road).sum(), road.sum())), "%"),
+            (say("公共空间在线确定覆盖率", "Public space confirmed, online"), _percent(seen), "%"),
+            (say("道路确定覆盖率", "Roads confirmed"), _percent(driven), "%"),
             (say("路口", "Crossings"), int(cells["crossings"].sum()), say("个", "")),
             (say("其中确定覆盖", "of them confirmed"), int(cells["crossings_confirmed"].sum()), say("个", "")),
         ]  # fmt: skip
     rows.append((say("盲区", "Gaps"), len(source.results["coverage_gap"]), say("处", "")))
     rows.append((say("规则核查发现", "Rule findings"), len(source.results["rule_finding"]), say("条", "")))
-    columns = (Column(say("指标", "Figure"), width=5), Column(say("数值", "Value"), "any", 1.6), Column(say("单位", "Unit"), width=1))
+    columns = (
+        Column(say("指标", "Figure"), width=5),
+        Column(say("数值", "Value"), "any", 1.6),
+        Column(say("单位", "Unit"), width=1),
+    )
     return Table("summary", say("主要结果", "Main figures"), columns, rows)
 
 
@@ -157,7 +182,10 @@ def _density(source: _Source) -> Table:
     for density, (level, zh, en) in zip(densities, _LEVELS, strict=False):
         whole = cells["public_m2"].sum()
         if whole:
-            shares = [_share((cells[f"{kind}_{level}"] * cells["public_m2"]).sum(), whole) for kind in ("confirmed", "possible", "online")]
+            shares = [
+                _share((cells[f"{kind}_{level}"] * cells["public_m2"]).sum(), whole)
+                for kind in ("confirmed", "possible", "online")
+            ]
             rows.append((say(f"{density:g} 像素/米（{zh}）", f"{density:g} px/m ({en})"), *shares))
     columns = (
         Column(say("像素密度", "Pixel density"), width=3),
@@ -171,13 +199,19 @@ def _density(source: _Source) -> Table:
 def _by_code(source: _Source, layer: str, width: int, chosen: pd.Series | None = None) -> dict[str, int]:
     frame = source.results[layer]
     codes = (frame if chosen is None else frame[chosen])["admin_code"].dropna().astype(str)
-    return {str(k): int(v) for k, v in codes[codes.str.rstrip("0").str.len() > width - 3].str[:width].value_counts().items()}
+    return {
+        str(k): int(v) for k, v in codes[codes.str.rstrip("0").str.len() > width - 3].str[:width].value_counts().items()
+    }
 
 
 def _units(source: _Source, kind: str) -> Table:
     """One row an area of a level, in the order of codes."""
     say = source.say
-    width, zh, en = {"county": (6, "县区", "county"), "street": (9, "街道", "street"), "community": (12, "社区", "community")}[kind]
+    width, zh, en = {
+        "county": (6, "县区", "county"),
+        "street": (9, "街道", "street"),
+        "community": (12, "社区", "community"),
+    }[kind]
     frame = source.results["coverage_by_grid"]
     frame = frame[frame["unit_kind"] == kind].sort_values("admin_code")
     watch = source.results["outfall_watch"]
@@ -194,24 +228,25 @@ def _units(source: _Source, kind: str) -> Table:
             outfalls.get(key, 0), watched.get(key, 0), gaps.get(key, 0), findings.get(key, 0),
         ))  # fmt: skip
     columns = (
-        Column(say("名称", "Name"), width=3.0),
-        Column(say("区划代码", "Code"), width=2.0),
+        Column(say("名称", "Name"), width=2.9),
+        Column(say("区划代码", "Code"), width=1.8),
         Column(say("面积 km²", "Area km²"), "num", 1.1),
-        Column(say("在线确定覆盖率", "Online, confirmed"), "share", 1.4),
+        Column(say("在线确定覆盖率", "Online, confirmed"), "share", 1.6),
         Column(say("可能覆盖率", "Possible"), "share", 1.2),
         Column(say("道路覆盖率", "Roads"), "share", 1.2),
-        Column(say("路口", "Cross- ings"), "int", 1.0),
-        Column(say("覆盖路口", "confirmed"), "int", 1.2),
-        Column(say("摄像机", "Cameras"), "int", 1.1),
+        Column(say("路口", "Crossings"), "int", 1.3),
+        Column(say("覆盖路口", "confirmed"), "int", 1.3),
+        Column(say("摄像机", "Cameras"), "int", 1.2),
         Column(say("在线", "online"), "int", 1.0),
-        Column(say("排污口", "Outfalls"), "int", 1.1),
-        Column(say("可见", "watched"), "int", 1.0),
+        Column(say("排污口", "Outfalls"), "int", 1.2),
+        Column(say("可见", "watched"), "int", 1.2),
         Column(say("盲区", "Gaps"), "int", 0.9),
-        Column(say("规则发现", "Findings"), "int", 1.1),
+        Column(say("规则发现", "Findings"), "int", 1.25),
     )
     note = say(
-        "覆盖率以公共空间面积为分母（概览级密度）。计数只含区划代码达到本级的要素，故各行之和可小于全市总数。",
-        "Shares are of public space, at overview density. Counts take in only places whose code reaches this level, so rows may sum to less than the city.",
+        "面积为其单元网格面积之和；覆盖率以公共空间面积为分母（概览级密度）。计数只含区划代码达到本级的要素，故各行之和可小于全市总数。",
+        "The area is that of the grid cells; shares are of public space, at overview density. Counts take in only places whose code"
+        " reaches this level, so rows may sum to less than the city.",
     )
     return Table(kind, say(f"按{zh}统计", f"By {en}"), columns, rows, note)
 
@@ -237,7 +272,15 @@ def _states(source: _Source) -> Table:
         for term in source.named[layer].field(name).domain:
             if term.value in amounts.index:
                 amount = float(amounts[term.value])
-                rows.append((say(zh, en), say(term.zh, term.en), round(amount), say("米", "m") if unit else say("处", ""), _share(amount, total)))
+                rows.append(
+                    (
+                        say(zh, en),
+                        say(term.zh, term.en),
+                        round(amount),
+                        say("米", "m") if unit else say("处", ""),
+                        _share(amount, total),
+                    )
+                )
     columns = (
         Column(say("对象", "Of what"), width=2),
         Column(say("状态", "State"), width=3),
@@ -253,8 +296,28 @@ def _causes(source: _Source) -> Table:
     say, frame = source.say, source.results["coverage_gap"]
     counts = frame["cause"].fillna("").value_counts()
     rows = [(source.term("coverage_gap", "cause", cause), int(n), _share(n, len(frame))) for cause, n in counts.items()]
-    columns = (Column(say("主要原因", "Main cause"), width=4), Column(say("盲区数", "Gaps"), "int", 1.6), Column(say("占比", "Share"), "share", 1.4))
+    columns = (
+        Column(say("主要原因", "Main cause"), width=4),
+        Column(say("盲区数", "Gaps"), "int", 1.6),
+        Column(say("占比", "Share"), "share", 1.4),
+    )
     return Table("causes", say("盲区原因", "Causes of gaps"), columns, rows)
+
+
+def _word(value: Any) -> str:
+    """A text of a frame; a missing one is empty."""
+    return "" if value is None or pd.isna(value) else str(value)
+
+
+def _place(source: _Source, row: Any) -> str:
+    """Where a gap is: its name and stationing, or the code of its grid cell."""
+    stationing = _word(row.stationing)
+    if source.lang.startswith("zh"):
+        name = _word(row.name_zh)
+    else:
+        bank = source.term("coverage_gap", "bank_side", row.bank_side) if _word(row.bank_side) else ""
+        name = _word(row.name_en) or bank or ("" if stationing else _word(row.name_zh))
+    return " ".join(part for part in (name, stationing) if part) or _word(row.grid_code)
 
 
 def _worst(source: _Source) -> Table:
@@ -267,11 +330,10 @@ def _worst(source: _Source) -> Table:
         degrees = transformer(int(frame.crs.to_epsg()), 4490)
         for row, spot in zip(frame.itertuples(), spots, strict=True):
             lon, lat = degrees.transform(spot.x, spot.y)
-            place = say(row.name_zh or "", row.name_en or row.name_zh or "") or row.stationing or row.grid_code or ""
-            code = str(row.admin_code or "")
+            code = _word(row.admin_code)
             near = source.names.get(code[:9]) or source.names.get(code[:6]) or ""
             rows.append((
-                int(row.rank), source.term("coverage_gap", "target_kind", row.target_kind), place, near,
+                int(row.rank), source.term("coverage_gap", "target_kind", row.target_kind), _place(source, row), near,
                 source.term("coverage_gap", "cause", row.cause), _known(row.cause_share), _known(row.need), f"{lon:.5f}, {lat:.5f}",
             ))  # fmt: skip
     columns = (
@@ -297,10 +359,13 @@ def _findings(source: _Source) -> Table:
     rows: list[tuple[Any, ...]] = []
     for (rule_id, verdict), group in frame.groupby(["rule_id", "verdict"]):
         first, rule = group.iloc[0], rules.get(str(rule_id))
-        title = say(first["name_zh"] or "", first["name_en"] or "") or (say(rule.title_zh, rule.title_en) if rule else "")
-        basis = say(rule.source_zh, rule.source_en) if rule else str(first["source"] or "")
+        title = say(_word(first["name_zh"]), _word(first["name_en"])) or (
+            say(rule.title_zh, rule.title_en) if rule else ""
+        )
+        basis = say(rule.source_zh, rule.source_en) if rule else _word(first["source"])
         waived = int(group["waived"].fillna(False).astype(bool).sum())
-        rows.append((str(rule_id), title, source.term("rule_finding", "verdict", verdict), basis, str(first["article"] or ""), len(group), waived, verdict))
+        called = source.term("rule_finding", "verdict", verdict)
+        rows.append((str(rule_id), title, called, basis, _word(first["article"]), len(group), waived, verdict))
     rows.sort(key=lambda row: (order.get(row[-1], 9), int("".join(c for c in row[0] if c.isdigit()) or 0), row[0]))
     columns = (
         Column(say("规则", "Rule"), width=0.8),
@@ -313,7 +378,9 @@ def _findings(source: _Source) -> Table:
     )
     note = say("发现仅供人工判断，不是处理决定。", "Findings are for a person to judge; they decide nothing.")
     if not rows:
-        note = say("没有规则核查发现，或尚未运行 baige rules check。", "No findings, or 'baige rules check' has not been run.")
+        note = say(
+            "没有规则核查发现，或尚未运行 baige rules check。", "No findings, or 'baige rules check' has not been run."
+        )
     return Table("findings", say("规则核查发现", "Rule findings"), columns, [row[:-1] for row in rows], note)
 
 
@@ -335,14 +402,26 @@ def _parameters(source: _Source) -> Table:
 def _inputs(source: _Source) -> Table:
     """What the run was made from, and whether that has changed since."""
     say = source.say
-    now = {str(k): int(v) for k, v in source.connection.execute(sa.text("SELECT name, change_counter FROM baige_sys.layer"))}
+    now = {
+        str(k): int(v)
+        for k, v in source.connection.execute(sa.text("SELECT name, change_counter FROM baige_sys.layer"))
+    }
     rows: list[tuple[Any, ...]] = []
     for name, seen in sorted(source.run["inputs"].items()):
         layer = source.named.get(name)
         counter = seen.get("change_counter")
         later = now.get(name)
         changed = say("是", "yes") if later != counter else say("否", "no")
-        rows.append((say(layer.title_zh, layer.title_en) if layer else name, name, seen.get("features"), counter, later, changed))
+        rows.append(
+            (
+                say(layer.title_zh, layer.title_en) if layer else name,
+                name,
+                seen.get("features"),
+                counter,
+                later,
+                changed,
+            )
+        )
     columns = (
         Column(say("图层", "Layer"), width=3),
         Column(say("名称", "Name"), width=2.4),
@@ -369,12 +448,17 @@ def _notes(source: _Source) -> list[str]:
         ),
         say(
             "结果由登记数据、建筑和地形推算，未经现场核实；树木、招牌、临时遮挡和夜间照明未计入。",
-            "Results follow from registers, buildings and terrain and were not checked on site; trees, signs, passing obstacles and light at night are not counted.",
+            "Results follow from registers, buildings and terrain and were not checked on site;"
+            " trees, signs, passing obstacles and light at night are not counted.",
         ),
     ]
-    notes += [say("本次计算的假定：", "Assumed in this run: ") + assumption(text, source.lang) for text in source.run["summary"].get("assumptions", [])]
+    assumed = source.run["summary"].get("assumptions", [])
+    notes += [say("本次计算的假定：", "Assumed in this run: ") + assumption(text, source.lang) for text in assumed]
     notes += [
-        say(f"图层“{source.named[name].title_zh}”没有结果，未成图。", f"Layer “{source.named[name].title_en}” has no results and is not drawn.")
+        say(
+            f"图层“{source.named[name].title_zh}”没有结果，未成图。",
+            f"Layer “{source.named[name].title_en}” has no results and is not drawn.",
+        )
         for name in source.missing
         if name in source.named
     ]
@@ -386,12 +470,17 @@ def _notes(source: _Source) -> list[str]:
             )
         )
     other = {
-        str(v) for name, frame in source.results.items() if name != "rule_finding" and "run_id" in frame for v in frame["run_id"].dropna().unique()
+        str(v)
+        for name, frame in source.results.items()
+        if name != "rule_finding" and "run_id" in frame
+        for v in frame["run_id"].dropna().unique()
     } - {str(source.run["id"])}
     if other:
         listed = ", ".join(sorted(other))
         notes.append(say(f"部分结果来自其他运行：{listed}。", f"Some results come from other runs: {listed}."))
-    checks = sorted(str(v) for v in source.results["rule_finding"].get("run_id", pd.Series(dtype=object)).dropna().unique())
+    checks = sorted(
+        str(v) for v in source.results["rule_finding"].get("run_id", pd.Series(dtype=object)).dropna().unique()
+    )
     if checks:
         listed = ", ".join(checks)
         notes.append(say(f"规则核查运行：{listed}。", f"Runs of the rule check: {listed}."))

@@ -10,10 +10,26 @@ __all__ = ["command"]
 
 
 @click.command("report")
-@click.option("--layer", "layers", multiple=True, help="Draw this layer; may be repeated. 成图的图层，可重复。[default: coverage_by_grid, bank_coverage, outfall_watch]")
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    help="Draw this layer; may be repeated. 成图的图层，可重复。[default: coverage_by_grid, bank_coverage, outfall_watch]",
+)
 @click.option("--area", default=None, help="Only within this administrative code. 只含此区划代码范围。")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("out/report.pdf"), show_default=True, help="PDF file. PDF 文件。")
-@click.option("--xlsx", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write the tables here as well. 同时输出 Excel 表格。")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("out/report.pdf"),
+    show_default=True,
+    help="PDF file. PDF 文件。",
+)
+@click.option(
+    "--xlsx",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Write the tables here as well. 同时输出 Excel 表格。",
+)
 @pass_app
 def command(app: AppContext, layers: tuple[str, ...], area: str | None, out: Path, xlsx: Path | None) -> None:
     """Write the report of the newest coverage run, in the language of --lang. 生成最近一次覆盖计算的报告（PDF、Excel），语言由 --lang 决定。"""
