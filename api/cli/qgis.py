@@ -12,7 +12,7 @@ __all__ = ["command"]
 @click.command("qgis")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("out/baige.qgz"), show_default=True, help="File. 输出文件。")
 @click.option("--server", default="http://127.0.0.1:8080", show_default=True, help="Address of the server. 服务器地址。")
-@click.option("--lang", "titles", type=click.Choice(["zh", "en"]), default="zh", show_default=True, help="Language of titles. 标题语言。")
+@click.option("--titles", type=click.Choice(["zh", "en"]), default="zh", show_default=True, help="Language of titles. 标题语言。")
 @pass_app
 def command(app: AppContext, out: Path, server: str, titles: str) -> None:
     """Write a QGIS project with every layer, its titles, values and style. 生成含全部图层、字段别名、值映射和样式的 QGIS 工程。"""
