@@ -125,7 +125,9 @@ def _candidates() -> Iterator[Path]:
 
 
 def _postgis_version(bindir: Path, major: int) -> tuple[int, ...] | None:
-    shares = [Path(f"/usr/share/postgresql/{major}"), bindir.parent / "share", bindir.parent / "share" / "postgresql"]
+    shares = [bindir.parent / "share", bindir.parent / "share" / "postgresql"]
+    if bindir == Path(f"/usr/lib/postgresql/{major}/bin"):
+        shares.insert(0, Path(f"/usr/share/postgresql/{major}"))  # where Debian keeps them, for its own installation only
     if (reported := _output(str(bindir / "pg_config"), "--sharedir")) != "":
         shares.insert(0, Path(reported))
     for share in shares:
