@@ -20,13 +20,7 @@ from layers.models import layer_srid
 from layers.registry import declaration_of, storage_srid
 from layers.runs import Run
 
-__all__ = ["count", "read_frame", "replace_results"]
-
-
-def count(connection: Connection, layer: str) -> int:
-    """Number of features of a layer that the running role may see."""
-    declaration = declaration_of(connection, layer)
-    return int(connection.exec_driver_sql(f'SELECT count(id) FROM baige."{declaration.name}"').scalar_one())
+__all__ = ["read_frame", "replace_results"]
 
 
 def read_frame(

@@ -30,9 +30,6 @@ __all__ = [
 LAYER_SCHEMA = "baige"
 HISTORY_SCHEMA = "baige_history"
 
-#: Columns that a history table has before those of its layer.
-HISTORY_COLUMNS = ("replaced_at", "replaced_by", "replaced_op")
-
 #: The change set of the running transaction.
 _CHANGE_ID = "(nullif(current_setting('baige.change_id'::text, true), ''::text))::bigint"
 
