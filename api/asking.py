@@ -1,5 +1,7 @@
 """What a request asks for: language, format, page, filters; read and checked before anything is asked of the database."""
 
+import datetime as dt
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,7 +15,7 @@ from layers.query.items import Question
 from layers.query.paging import read_order
 from layers.query.source import Source
 
-__all__ = ["FORMATS", "Asked", "language", "read_format", "read_items", "read_limit", "reject_unknown"]
+__all__ = ["FORMATS", "Asked", "language", "read_as_of", "read_format", "read_items", "read_limit", "reject_unknown"]
 
 #: Formats of features: media type, by the value of ``f``.
 FORMATS = {
@@ -32,7 +34,7 @@ _ACCEPT = {
 }  # fmt: skip
 
 _ITEMS = {
-    "limit", "bbox", "bbox-crs", "crs", "datetime", "f", "lang", "filter", "filter-lang", "filter-crs", "sortby", "properties", "q", "ids",
+    "limit", "as-of", "bbox", "bbox-crs", "crs", "datetime", "f", "lang", "filter", "filter-lang", "filter-crs", "sortby", "properties", "q", "ids",
     "cursor", "skipGeometry", "bom",
 }  # fmt: skip
 
@@ -85,6 +87,39 @@ def read_format(query: QueryParams, headers: Headers, offered: Iterable[str]) ->
         if found in names:
             return str(found)
     return "json"
+
+
+_INSTANT = re.compile(r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)$")
+#: How far the client's clock may be ahead of ours.
+_AHEAD = dt.timedelta(minutes=5)
+
+
+def read_as_of(query: QueryParams) -> dt.datetime | None:
+    """``as-of``: the moment whose recorded state is asked for; None for the present.
+
+    Raises
+    ------
+    InputError
+        Not an RFC 3339 instant with its offset, or one to come.
+    """
+    text = query.get("as-of")
+    if text is None:
+        return None
+    # a plus that was not percent-encoded arrives as a space
+    text = re.sub(r" (?=\d\d:\d\d$)", "+", text)
+    fault = InputError(
+        "as-of: an instant with its offset, like 2026-04-01T08:00:00Z or 2026-04-01T16:00:00%2B08:00.",
+        zh="as-of 应为带时区的时刻，如 2026-04-01T08:00:00Z 或 2026-04-01T16:00:00%2B08:00。",
+    )
+    if not _INSTANT.match(text):
+        raise fault
+    try:
+        moment = dt.datetime.fromisoformat(text.upper()).astimezone(dt.UTC)
+    except (ValueError, OverflowError) as error:
+        raise fault from error
+    if moment > dt.datetime.now(dt.UTC) + _AHEAD:
+        raise InputError("as-of: what will be recorded then is not known yet.", zh="as-of 不能是将来的时刻。")
+    return moment
 
 
 def reject_unknown(query: QueryParams, known: Iterable[str]) -> None:
@@ -187,6 +222,7 @@ def read_items(
         A parameter is unknown, given twice, or not what it should be; the message names it.
     """
     reject_unknown(query, _ITEMS | set(source.columns))
+    source = source.as_of(read_as_of(query))
     if any("\x00" in value for value in query.values()):
         raise InputError("A parameter contains a null character.", zh="参数含有空字符。")
     format_ = read_format(query, headers, FORMATS)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.access import principal_of
-from api.asking import FORMATS, Asked, language, read_format, read_items, reject_unknown
+from api.asking import FORMATS, Asked, language, read_as_of, read_format, read_items, reject_unknown
 from api.crs import CRS84, ApiCRS, read_crs
 from api.formats import stream
 from api.html import page
@@ -31,7 +31,7 @@ _ID = slice(24, 60)
 
 async def read_count(state: State, principal: Principal, question: Question, counter: int, *, wait_s: float | None = None) -> int | None:
     """How many features match, or None where counting takes longer than allowed. Kept until the layer changes."""
-    key = (question.source.name, counter, scope_of(principal), question.where())
+    key = (question.source.name, question.source.at, counter, scope_of(principal), question.where())
     known = state.counts.recall(key)
     if known is not None:
         return int(known)
@@ -140,7 +140,8 @@ async def get_item(request: Request) -> Response:
     principal = await principal_of(request)
     source = await state.catalogue.find(request.path_params["collection"], principal.role)
     query = request.query_params
-    reject_unknown(query, ("f", "lang", "crs"))
+    reject_unknown(query, ("f", "lang", "crs", "as-of"))
+    source = source.as_of(read_as_of(query))
     lang = language(query, request.headers)
     format_ = read_format(query, request.headers, ("json", "jsonfg", "html"))
     crs = read_crs(query["crs"], state.crs(source), parameter="crs") if "crs" in query else CRS84
@@ -152,9 +153,10 @@ async def get_item(request: Request) -> Response:
     base = f"{state.serve.base_url}/collections/{source.name}"
     here = f"{base}/items/{feature[_ID].decode()}"
     links = []
+    past = {"as-of": query["as-of"]} if source.at else {}
     for name in ("json", "jsonfg", "html"):
         rel = "self" if name == format_ else "alternate"
-        links.append({"href": f"{here}?f={name}", "rel": rel, "type": FORMATS[name]})
+        links.append({"href": f"{here}?{urlencode({'f': name, **past})}", "rel": rel, "type": FORMATS[name]})
     links.append({"href": base, "rel": "collection", "type": "application/json", "title": source.declaration.title(lang)})
     if format_ == "html":
         data = {"source": source, "feature": orjson.loads(feature), "links": links}

@@ -45,6 +45,7 @@ def _parameters(state: State) -> dict[str, Any]:
         "bbox-crs": _parameter("bbox-crs", crs, "Reference system of bbox", **separate),
         "crs": _parameter("crs", crs, "Reference system of the answer", **separate),
         "datetime": _parameter("datetime", text, "Features valid at an instant or in a period start/end", **separate),
+        "as-of": _parameter("as-of", {"type": "string", "format": "date-time"}, "The layer as it was recorded at this instant", **separate),
         "filter": _parameter("filter", text, "Condition in CQL2"),
         "filter-lang": _parameter("filter-lang", {"type": "string", "enum": ["cql2-text", "cql2-json"]}, "Language of filter"),
         "filter-crs": _parameter("filter-crs", crs, "Reference system of coordinates in filter"),
@@ -266,7 +267,7 @@ def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
         for kind in ("schema", "queryables", "sortables"):
             paths[f"{here}/{kind}"] = {"get": _get(f"{title}: {kind}", plain, schema, tag=name, name=f"{name}.{kind}", codes=("404",))}
         listed = ["f-items", "lang", "limit", "bbox", "bbox-crs", "crs", "datetime", "filter", "filter-lang", "filter-crs", "sortby", "properties",
-                  "q", "ids", "cursor", "skipGeometry", "bom"]  # fmt: skip
+                  "q", "ids", "cursor", "skipGeometry", "bom", "as-of"]  # fmt: skip
         content = _feature_content("featureCollection")
         content |= {FORMATS[f]: {"schema": {"type": "string", "format": "binary"}} for f in ("csv", "fgb", "parquet", "gpkg")}
         items: dict[str, Any] = {"get": _get(f"{title}: features", listed, content, tag=name, name=f"{name}.items", codes=("404", "413"))}
@@ -276,7 +277,7 @@ def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
             field = layer.field(column.name)
             own = {k: v for k, v in property_schema(field, lang).items() if k in ("type", "enum", "format")}
             items["get"]["parameters"].append(_parameter(column.name, own, field.title(lang)))
-        item = {"get": _get(f"{title}: a feature", ["featureId", "f-item", "lang", "crs"], _feature_content("feature"), tag=name,
+        item = {"get": _get(f"{title}: a feature", ["featureId", "f-item", "lang", "crs", "as-of"], _feature_content("feature"), tag=name,
                             name=f"{name}.item", codes=("404",))}  # fmt: skip
         if layer.kind != "result" and role in ("officer", "planner", "admin"):
             collection_edits, feature_edits = _edits(source, name)
@@ -294,7 +295,7 @@ def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
             tile_path = f"{here}/tiles/{{tileMatrixSetId}}"
             paths[tile_path] = {"get": _get(f"{title}: a tile set", ["tileMatrixSetId", "lang"], _document(None, html=False), tag=name,
                                             name=f"{name}.tileset", codes=("404",))}  # fmt: skip
-            tile = _get(f"{title}: a tile", [*tiled, "filter", "filter-lang"],
+            tile = _get(f"{title}: a tile", [*tiled, "filter", "filter-lang", "as-of"],
                         {"application/vnd.mapbox-vector-tile": {"schema": {"type": "string", "format": "binary"}}},
                         tag=name, name=f"{name}.tile", codes=("404", "413"))  # fmt: skip
             tile["responses"]["204"] = {"description": "Nothing in this tile"}

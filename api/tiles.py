@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.access import principal_of
-from api.asking import language, read_format, reject_unknown
+from api.asking import language, read_as_of, read_format, reject_unknown
 from api.extents import extent_of
 from api.html import page
 from api.items import FRESH, read_count
@@ -44,13 +44,14 @@ async def get_tile(request: Request) -> Response:
         raise NotFound(f"Collection {source.name} has no places of its own.", zh=f"图层 {source.name} 没有几何。")
     filters: tuple[Fragment, ...] = ()
     if query:
-        reject_unknown(query, ("f", "filter", "filter-lang"))
+        reject_unknown(query, ("f", "filter", "filter-lang", "as-of"))
+        source = source.as_of(read_as_of(query))
         if query.get("f", "mvt") not in ("mvt", "pbf"):
             raise InputError("f: mvt.", zh="f 应为 mvt。")
         if "filter" in query:
             filters = (cql2_sql.compile_filter(query["filter"], source, lang=query.get("filter-lang", "cql2-text")),)
     counter = await state.counters.current(source.name)
-    key = (source.name, tile, scope_of(principal), filters, counter, state.catalogue.version)
+    key = (source.name, source.at, tile, scope_of(principal), filters, counter, state.catalogue.version)
     etag = etag_of(key)
     headers = {**FRESH, "ETag": etag}
     if matches(request, etag):

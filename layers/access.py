@@ -70,24 +70,35 @@ def visible_fields(declaration: LayerDeclaration, role: str) -> tuple[str, ...]:
     return tuple(field.name for field in declaration.all_fields if role not in field.hidden_from)
 
 
+def _reading(layer: str, *, past: bool) -> dict[str, str]:
+    """By role, which rows of a layer it reads; of its history where ``past``.
+
+    An old version shows no more than its feature shows now: one that was published by mistake and then withdrawn is withdrawn from the
+    past as well.
+    """
+    known = f"(SELECT feature_id FROM baige_sys.reclassified WHERE layer = '{layer}' AND classification"
+    public, internal = "classification = 'public'", "classification = 'internal'"
+    if past:
+        public = f"(classification = 'public' AND id NOT IN {known} <> 'public'))"
+        internal = f"(classification <> 'restricted' AND id NOT IN {known} = 'restricted'))"
+    return {
+        "public": public,
+        "viewer": f"{public} OR ({internal} AND {_IN_DISTRICT})",
+        "officer": f"{public} OR {_IN_DISTRICT}",
+        "planner": f"{public} OR {_IN_DISTRICT}",
+        "admin": "true",
+    }
+
+
 def access_sql(declaration: LayerDeclaration) -> list[str]:
     """Statements that set policies and grants of a layer and its history; safe to run again."""
     statements = []
-    reading = {
-        "public": "classification = 'public'",
-        "viewer": f"classification = 'public' OR (classification = 'internal' AND {_IN_DISTRICT})",
-        "officer": f"classification = 'public' OR {_IN_DISTRICT}",
-        "planner": f"classification = 'public' OR {_IN_DISTRICT}",
-        "admin": "true",
-    }
     system = ["id", *(["geom"] if declaration.has_geometry else []), "changed_at", "change_id"]
     writable = declaration.kind != "result"
     for schema in ("baige", "baige_history"):
         table = f'{schema}."{declaration.name}"'
         statements.append(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        for role, condition in reading.items():
-            if schema == "baige_history" and role == "public":
-                continue
+        for role, condition in _reading(declaration.name, past=schema == "baige_history").items():
             statements += [
                 f"DROP POLICY IF EXISTS read_{role} ON {table}",
                 f"CREATE POLICY read_{role} ON {table} FOR SELECT TO baige_{role} USING ({condition})",

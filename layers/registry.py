@@ -150,6 +150,7 @@ def remove_layer(database: Database, layer: str, *, force: bool = False) -> int:
             connection.exec_driver_sql(f'DROP TABLE baige."{layer}"')
             connection.exec_driver_sql(f'DROP TABLE baige_history."{layer}"')
             connection.execute(sa.text("DELETE FROM baige_sys.quarantine WHERE layer = :layer"), {"layer": layer})
+            connection.execute(sa.text("DELETE FROM baige_sys.reclassified WHERE layer = :layer"), {"layer": layer})
             connection.execute(sa.text("DELETE FROM baige_sys.layer WHERE name = :layer"), {"layer": layer})
     log.info("layer %s removed", layer)
     return count

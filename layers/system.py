@@ -52,6 +52,15 @@ def system_tables(metadata: sa.MetaData) -> dict[str, sa.Table]:
             comment="Who changed which layer, when and how",
         ),
         sa.Table(
+            "reclassified",
+            metadata,
+            sa.Column("layer", sa.Text(), primary_key=True),
+            sa.Column("feature_id", pg.UUID(as_uuid=True), primary_key=True),
+            sa.Column("classification", sa.String(20), nullable=False),
+            schema=schema,
+            comment="Features whose classification has changed, and what it is now; their old versions show no more",
+        ),
+        sa.Table(
             "load_run",
             metadata,
             _uuid_key(),

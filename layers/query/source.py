@@ -1,13 +1,14 @@
 """What can be asked of a layer by a role: its columns, their kinds, and how SQL names them."""
 
-from dataclasses import dataclass
+import datetime as dt
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from gis.errors import UnknownField
 from layers.access import visible_fields
 from layers.declaration import FieldDeclaration, LayerDeclaration
-from layers.models import LAYER_SCHEMA, layer_srid
+from layers.models import HISTORY_SCHEMA, LAYER_SCHEMA, layer_srid
 
 __all__ = ["Column", "Kind", "Source"]
 
@@ -38,12 +39,15 @@ class Source:
         EPSG code of the stored geometries.
     fields : tuple of FieldDeclaration
         Declared fields that the role may read.
+    at : datetime or None
+        The layer as it was recorded at this moment; None for the present.
     """
 
     declaration: LayerDeclaration
     srid: int
     role: str
     fields: tuple[FieldDeclaration, ...]
+    at: dt.datetime | None = None
 
     @classmethod
     def of(cls, declaration: LayerDeclaration, storage_srid: int, role: str) -> "Source":
@@ -57,10 +61,27 @@ class Source:
         """Name of the layer."""
         return self.declaration.name
 
+    def as_of(self, moment: dt.datetime | None) -> "Source":
+        """The layer as it was recorded at ``moment`` (with a time zone); the layer itself where None is given."""
+        return self if moment is None else replace(self, at=moment)
+
     @cached_property
     def table(self) -> str:
-        """Qualified name of the table, quoted."""
-        return f'{LAYER_SCHEMA}."{self.declaration.name}"'
+        """Where the rows come from: the table's qualified name, quoted; for a past state a query in brackets.
+
+        A past state is the present rows that stood then and the old versions that stood then (docs/decisions.md, 3). Row-level security and
+        column privileges of both tables apply to whoever asks.
+        """
+        name = self.declaration.name
+        if self.at is None:
+            return f'{LAYER_SCHEMA}."{name}"'
+        listed = ["id", *(f.name for f in self.fields), *(["geom"] if self.has_geometry else []), "changed_at", "change_id"]
+        columns = ", ".join(f'"{column}"' for column in listed)
+        then = f"timestamptz '{self.at.astimezone(dt.UTC).isoformat()}'"
+        return (
+            f'(SELECT {columns} FROM {LAYER_SCHEMA}."{name}" WHERE changed_at <= {then} UNION ALL'
+            f' SELECT {columns} FROM {HISTORY_SCHEMA}."{name}" WHERE changed_at <= {then} AND replaced_at > {then})'
+        )
 
     @cached_property
     def has_geometry(self) -> bool:

@@ -35,12 +35,16 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Before a row is updated: stamp it.
+-- Before a row is updated: stamp it; and note a new classification, which holds for the feature's old versions too.
 CREATE OR REPLACE FUNCTION baige_sys.stamp_row()
-RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 BEGIN
     IF NEW.id <> OLD.id THEN
         RAISE EXCEPTION 'the id of a feature never changes' USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.classification <> OLD.classification THEN
+        INSERT INTO baige_sys.reclassified (layer, feature_id, classification) VALUES (TG_TABLE_NAME, NEW.id, NEW.classification)
+        ON CONFLICT (layer, feature_id) DO UPDATE SET classification = excluded.classification;
     END IF;
     NEW.changed_at := now();
     NEW.change_id := nullif(current_setting('baige.change_id', true), '')::bigint;
@@ -88,7 +92,7 @@ CREATE TRIGGER announce_registry AFTER INSERT OR DELETE OR UPDATE OF declaration
     FOR EACH STATEMENT EXECUTE FUNCTION baige_sys.announce_registry();
 
 GRANT USAGE ON SCHEMA baige, baige_history, baige_sys TO {roles};
-GRANT SELECT ON baige_sys.layer, baige_sys.storage TO {roles};
+GRANT SELECT ON baige_sys.layer, baige_sys.storage, baige_sys.reclassified TO {roles};
 GRANT SELECT ON baige_sys.run, baige_sys.raster TO baige_viewer, baige_officer, baige_planner, baige_admin;
 GRANT SELECT ON baige_sys.change_set, baige_sys.load_run, baige_sys.quarantine TO baige_admin;
 REVOKE EXECUTE ON FUNCTION baige_sys.begin_change(text, text, text), baige_sys.count_inserted(bigint) FROM PUBLIC;
