@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import edits, items, pages, processes, rasters, records, schemas, styles, tiles
+from api import edits, items, pages, processes, rasters, records, rules, schemas, styles, tiles
 from api.asking import language, reject_unknown
 from api.live import Counters, LiveCatalogue
 from api.portal import portal_routes
@@ -231,6 +231,11 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/jobs/{job}", processes.get_job, methods=["GET"]),
         Route("/jobs/{job}", processes.delete_job, methods=["DELETE"]),
         Route("/jobs/{job}/results", processes.get_results),
+        Route("/rules", rules.get_rules),
+        Route("/rules/waivers", rules.get_waivers, methods=["GET"]),
+        Route("/rules/waivers", rules.post_waiver, methods=["POST"]),
+        Route("/rules/waivers/{waiver}", rules.delete_waiver, methods=["DELETE"]),
+        Route("/rules/{rule}", rules.get_rule),
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
         Route("/portal", _to_portal),

@@ -235,6 +235,21 @@ def _add_services(paths: dict[str, Any]) -> None:
         "type": "object", "properties": {"inputs": {"type": "object"}, "response": {"type": "string"}}}}}}  # fmt: skip
     for code in ("403", "413", "415", "422"):
         operation["responses"][code] = _ref("responses", code)
+    add("/rules", "Rules and their sources", data, "rules")
+    add("/rules/{rule}", "A rule and its source", data, "rule", "rule")
+    add("/rules/waivers", "Waivers of findings", data, "waivers")
+    paths["/rules/waivers"]["get"]["parameters"].append(_parameter("all", {"type": "boolean", "default": False}, "Also those that have ended"))
+    add("/rules/waivers", "Let a finding pass until a day", data, "waive", method="post", ok="201")
+    add("/rules/waivers/{waiver}", "End a waiver", data, "endWaiver", "waiver", method="delete")
+    waive = paths["/rules/waivers"]["post"]
+    waive["parameters"] = [_ref("parameters", "lang")]
+    waive["requestBody"] = {"required": True, "content": {_JSON: {"schema": {
+        "type": "object", "required": ["finding", "reason", "expires_on"], "additionalProperties": False,
+        "properties": {"finding": {"type": "string", "format": "uuid"}, "reason": {"type": "string", "minLength": 1, "maxLength": 2000},
+                       "expires_on": {"type": "string", "format": "date"}, "any_other": {"type": "boolean", "default": False}}}}}}  # fmt: skip
+    for operation in (waive, paths["/rules/waivers/{waiver}"]["delete"]):
+        for code in ("403", "404", "409", "413", "415"):
+            operation["responses"][code] = _ref("responses", code)
 
 
 def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from api.cli.context import AppContext, pass_app
 
 __all__ = ["command"]
 
+_ROLE = {"officer": "监管人员", "planner": "规划人员", "admin": "管理员"}
 _STATUS = {"evaluated": "已检查", "not_evaluated": "未检查", "not_in_force": "未生效"}
 
 
@@ -91,4 +92,49 @@ def check(app: AppContext, only: tuple[str, ...], day: datetime | None) -> None:
             "gone": len(report.gone),
         },
         "\n".join(lines),
+    )
+
+
+@command.command()
+@click.argument("finding")
+@click.option("--reason", required=True, help="Why; no persons. 理由，不写个人信息。")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), required=True, help="Last day. 到期日。")
+@click.option(
+    "--role", type=click.Choice(["officer", "planner", "admin"]), required=True, help="Role that grants it. 批准角色。"
+)
+@click.option("--any-other", is_flag=True, help="Whatever the other object is. 不限相关对象。")
+@pass_app
+def waive(app: AppContext, finding: str, reason: str, until: datetime, role: str, any_other: bool) -> None:
+    """Let a finding (its id in rule_finding) pass until a day. 在期限内豁免一条发现。"""
+    from grids.rules.waivers import waive as grant
+
+    made = grant(
+        app.database(pool_size=1), finding, reason=reason, expires_on=until.date(), role=role, any_other=any_other
+    )
+    app.emit(
+        made.plain(),
+        app.text(
+            f"Waiver {made.id}: rule {made.rule_id}, {made.name_en or made.object_id}, until {made.expires_on}.",
+            f"豁免 {made.id}：规则 {made.rule_id}，{made.name_zh or made.object_id}，至 {made.expires_on}。",
+        ),
+    )
+
+
+@command.command()
+@click.option("--all", "every", is_flag=True, help="Also those that have ended. 含已到期的。")
+@click.option("--end", "ending", default=None, metavar="ID", help="End this waiver. 终止此豁免。")
+@pass_app
+def waivers(app: AppContext, every: bool, ending: str | None) -> None:
+    """List the waivers in force, or end one. 列出有效豁免，或终止其一。"""
+    from grids.rules.waivers import end_waiver, list_waivers
+
+    database = app.database(pool_size=1)
+    found = (end_waiver(database, ending),) if ending else list_waivers(database, every=every)
+    lines = [
+        f"{w.id}  {w.rule_id:>4}  {app.text('until', '至')} {w.expires_on}  {app.text(w.granted_role, _ROLE[w.granted_role])}"
+        f"  {app.text(w.name_en or '', w.name_zh or '')}  {w.reason}"
+        for w in found
+    ]
+    app.emit(
+        [w.plain() for w in found], "\n".join(lines) if lines else app.text("No waivers in force.", "没有有效的豁免。")
     )

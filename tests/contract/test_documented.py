@@ -105,3 +105,15 @@ def test_make_targets_in_the_documents_exist() -> None:
     for path in [REPOSITORY / "README.md", *DOCS.glob("*.md")]:
         named = set(re.findall(r"^make ([a-z]+)|`make ([a-z]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
         assert {a or b for a, b in named} <= targets, path.name
+
+
+def test_every_rule_is_in_the_table_of_the_docs() -> None:
+    from grids.rules import read_rules
+
+    text = (DOCS / "rules.md").read_text(encoding="utf-8")
+    for rule in read_rules():
+        start = f"| {rule.id} | {rule.verdict} | {rule.title_en}<br>{rule.title_zh} | "
+        lines = [line for line in text.splitlines() if line.startswith(start)]
+        assert len(lines) == 1, rule.id
+        for part in (rule.source_en, rule.source_zh, rule.article, f"[{rule.evidence}]", str(rule.valid_from or "")):
+            assert part in lines[0], (rule.id, part)
