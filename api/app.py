@@ -22,13 +22,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import edits, items, pages, processes, rasters, records, rules, schemas, styles, tiles
+from api.access import key_in_address
 from api.asking import language, reject_unknown
 from api.live import Counters, LiveCatalogue
 from api.portal import portal_routes
 from api.problems import problem, problem_of
 from api.reader import Reader
+from api.sessions import session_routes
 from api.settings import ServeSettings
 from api.state import ClientLeft, Recent, State
+from api.tokens import OidcSettings, Tokens
 from gis.errors import BaigeError
 from gis.settings import Settings
 from layers.cluster import resolve_database_url
@@ -49,6 +52,12 @@ _SECURITY = {
 _PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; connect-src 'self';"
     " frame-ancestors 'self'"
+)
+
+
+_KEY_IN_ADDRESS = (
+    "A key never stands in an address; send it as X-API-Key or Authorization. Addresses stay in histories and logs: revoke that key.",
+    "密钥不得写在网址中，请用 X-API-Key 或 Authorization 请求头；网址会留在历史和日志里，请吊销该密钥。",
 )
 
 
@@ -116,6 +125,9 @@ class Guard:
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self.body_max:
             return problem(413, "请求体过大。" if lang == "zh" else "The body is too large.", lang=lang, headers={"Connection": "close"})
+        if scope.get("query_string") and key_in_address(scope["query_string"]):
+            text = _KEY_IN_ADDRESS[lang == "zh"]
+            return problem(400, text, lang=lang)
         try:
             scope.get("query_string", b"").decode("ascii")
         except UnicodeDecodeError:
@@ -146,7 +158,8 @@ async def _on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientLeft):
         raise error
     if isinstance(error, BaigeError):
-        return problem_of(error, lang=lang, instance=request.url.path)
+        script = request.headers.get("sec-fetch-mode", "navigate") != "navigate"
+        return problem_of(error, lang=lang, instance=request.url.path, script=script)
     raise error
 
 
@@ -239,6 +252,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
         Route("/portal", _to_portal),
+        *session_routes(),
         *portal_routes(),
         Mount("/static/leaflet", StaticFiles(directory=xstatic.pkg.leaflet.BASE_DIR)),
         Mount("/static", StaticFiles(directory=str(resources.files("api").joinpath("static")))),
@@ -264,6 +278,8 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
     settings = settings or Settings()
     serve = serve or ServeSettings()
 
+    tokens = Tokens.configured(OidcSettings())
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         database = Database(database_url or resolve_database_url(settings), pool_size=4)
@@ -273,7 +289,7 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
         await reader.open()
         catalogue = LiveCatalogue(reader, database.conninfo, srid)
         state = State(settings, serve, settings.city_config, database, reader, catalogue, Counters(database.conninfo),
-                      tiles=Recent(size=serve.tile_cache_mb * 1_000_000))  # fmt: skip
+                      tiles=Recent(size=serve.tile_cache_mb * 1_000_000), tokens=tokens)  # fmt: skip
         await catalogue.start()
         app.state.baige = state
         yield

@@ -23,7 +23,7 @@ from layers.query.source import Source
 __all__ = ["FRESH", "get_item", "get_items", "read_count"]
 
 #: Sent with whatever a layer's change makes old: kept by clients, but asked for again each time.
-FRESH = {"Cache-Control": "no-cache", "Vary": "Accept, Accept-Language, Authorization, X-API-Key"}
+FRESH = {"Cache-Control": "no-cache", "Vary": "Accept, Accept-Language, Authorization, Cookie, X-API-Key"}
 
 #: Where the id stands in a feature's text.
 _ID = slice(24, 60)

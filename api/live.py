@@ -25,6 +25,10 @@ __all__ = ["Counters", "LiveCatalogue"]
 log = logging.getLogger("baige.api")
 
 _POLL_S = 1.0
+#: Stands for the counter of keys and sessions among the names of layers; no layer can have it.
+_CREDENTIALS = ""
+_COUNTERS = "SELECT name, change_counter FROM baige_sys.layer WHERE name = ANY(%s)"
+_COUNTERS_AND_CREDENTIALS = f"{_COUNTERS} UNION ALL SELECT '{_CREDENTIALS}', epoch FROM baige_sys.credential_epoch"
 _REGISTRY = "SELECT name, built_in, declaration FROM baige_sys.layer ORDER BY name"
 
 
@@ -145,14 +149,21 @@ class Counters:
         DatabaseUnavailable
             It cannot be read.
         """
-        future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((layer, future))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._serve())
-        counter = await future
+        counter = await self._ask(layer)
         if counter is None:
             raise NotFound(f"There is no collection {layer[:60]!r}.", zh=f"没有图层 {layer[:60]!r}。")
         return counter
+
+    async def credentials(self) -> int:
+        """The counter of keys and sessions, as it is now or was after this call: what is known of a key holds while it stands still."""
+        return await self._ask(_CREDENTIALS) or 0
+
+    def _ask(self, name: str) -> "asyncio.Future[int | None]":
+        future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((name, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._serve())
+        return future
 
     async def _serve(self) -> None:
         while self._waiting:
@@ -176,7 +187,8 @@ class Counters:
             self._connection = await psycopg.AsyncConnection.connect(
                 self._conninfo, autocommit=True, prepare_threshold=0, application_name="baige-counters", connect_timeout=5
             )
-        cursor = await self._connection.execute("SELECT name, change_counter FROM baige_sys.layer WHERE name = ANY(%s)", (names,))
+        sql = _COUNTERS_AND_CREDENTIALS if _CREDENTIALS in names else _COUNTERS
+        cursor = await self._connection.execute(sql, (names,))
         return dict(await cursor.fetchall())
 
     async def close(self) -> None:

@@ -28,7 +28,7 @@ from layers.access import Principal
 
 __all__ = ["Framework", "framework", "get_collection", "get_collections", "get_conformance", "get_landing_page", "get_openapi"]
 
-_HEADERS = {"Cache-Control": "no-cache", "Vary": "Accept, Accept-Language, Authorization, X-API-Key"}
+_HEADERS = {"Cache-Control": "no-cache", "Vary": "Accept, Accept-Language, Authorization, Cookie, X-API-Key"}
 _REL = "http://www.opengis.net/def/rel/ogc/1.0"
 
 

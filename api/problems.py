@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api.errors import http_status
 from gis import errors
 
-__all__ = ["Invalid", "problem", "problem_of"]
+__all__ = ["Challenged", "Invalid", "problem", "problem_of"]
 
 log = logging.getLogger("baige.api")
 
@@ -31,6 +31,23 @@ class Invalid(errors.InputError):
         self.faults = faults
 
 
+class Challenged(errors.Unauthorized):
+    """A key, token or session that does not hold.
+
+    Attributes
+    ----------
+    invalid_token : bool
+        It was a provider's token (RFC 6750, 3.1).
+    forget : str
+        Cookie that the browser is to forget; empty for none.
+    """
+
+    def __init__(self, message: str, *, zh: str, invalid_token: bool = False, forget: str = "") -> None:
+        super().__init__(message, zh=zh)
+        self.invalid_token = invalid_token
+        self.forget = forget
+
+
 def problem(
     status: int, detail: str, *, lang: str = "en", instance: str = "", extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
@@ -49,8 +66,8 @@ def problem(
     return Response(orjson.dumps(body), status, headers=sent, media_type="application/problem+json")
 
 
-def problem_of(error: errors.BaigeError, *, lang: str, instance: str = "") -> Response:
-    """The problem document of one of our errors."""
+def problem_of(error: errors.BaigeError, *, lang: str, instance: str = "", script: bool = False) -> Response:
+    """The problem document of one of our errors; ``script`` where a page's script asked, which must not make the browser ask for a password."""
     status = 422 if isinstance(error, Invalid) else http_status(error)
     if status >= 500:
         log.warning("%s: %s", type(error).__name__, error.message, exc_info=error.__cause__)
@@ -58,4 +75,11 @@ def problem_of(error: errors.BaigeError, *, lang: str, instance: str = "") -> Re
     if isinstance(error, Invalid):
         key = "zh" if lang.startswith("zh") else "en"
         extra = {"errors": [{"path": fault["path"], "reason": fault[key]} for fault in error.faults]}
-    return problem(status, error.text(lang), lang=lang, instance=instance, extra=extra)
+    headers = {}
+    if status == 401 and isinstance(error, Challenged) and error.invalid_token:
+        headers["WWW-Authenticate"] = 'Bearer realm="Baige", error="invalid_token"'
+    elif status == 401 and script:
+        headers["WWW-Authenticate"] = 'Bearer realm="Baige"'
+    if isinstance(error, Challenged) and error.forget:
+        headers["Set-Cookie"] = f"{error.forget}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"
+    return problem(status, error.text(lang), lang=lang, instance=instance, extra=extra, headers=headers)

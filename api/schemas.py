@@ -104,7 +104,7 @@ async def _answer(request: Request, kind: str) -> Response:
     accept = "json" if "schema+json" in request.headers.get("accept", "") and "f" not in request.query_params else None
     format_ = accept or read_format(request.query_params, request.headers, ("json", "html"))
     document = schema_of(source, lang, kind=kind, address=f"{state.serve.base_url}/collections/{source.name}/{kind}")
-    headers = {"Content-Language": lang, "Cache-Control": "no-cache", "Vary": "Accept, Accept-Language, Authorization, X-API-Key"}
+    headers = {"Content-Language": lang, "Cache-Control": "no-cache", "Vary": "Accept, Accept-Language, Authorization, Cookie, X-API-Key"}
     if format_ == "html":
         return page(state, "schema", lang, {"source": source, "kind": kind, "document": document})
     return Response(orjson.dumps(document), headers=headers, media_type="application/schema+json")

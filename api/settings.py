@@ -33,6 +33,8 @@ class ServeSettings(BaseSettings):
         Database connections of each worker.
     body_max_mb : int
         Largest body of a request.
+    session_hours : float
+        How long a browser's session lasts at most; never longer than its key.
     cors_origins : str
         Origins that browsers may call from, separated by commas; ``*`` for all; empty for none.
     """
@@ -54,6 +56,7 @@ class ServeSettings(BaseSettings):
     tile_cache_mb: int = Field(default=64, ge=0)
     pool_size: int = Field(default=8, ge=1)
     body_max_mb: int = Field(default=16, ge=1)
+    session_hours: float = Field(default=12.0, gt=0, le=720)
     cors_origins: str = ""
 
     @property

@@ -5,7 +5,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +19,10 @@ from gis.settings import CityConfig, Settings
 from layers.access import Principal
 from layers.database import Database
 from layers.query.source import Source
+
+if TYPE_CHECKING:
+    from api.access import Credential
+    from api.tokens import Tokens
 
 __all__ = ["ClientLeft", "Recent", "State", "etag_of", "matches", "scope_of", "while_connected"]
 
@@ -68,6 +72,8 @@ class State:
     extents: dict[Any, Any] = field(default_factory=dict)
     pages: Recent = field(default_factory=lambda: Recent(count=512))
     tiles: Recent = field(default_factory=Recent)
+    tokens: "Tokens | None" = None
+    credentials: dict[str, "tuple[int, Credential]"] = field(default_factory=dict)
     counting: dict[Any, "asyncio.Task[int | None]"] = field(default_factory=dict)
 
     def crs(self, source: Source) -> dict[str, ApiCRS]:

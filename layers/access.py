@@ -20,7 +20,7 @@ from typing import Literal
 
 from layers.declaration import LayerDeclaration
 
-__all__ = ["DATABASE_ROLES", "LEAKPROOF_FUNCTIONS", "PUBLIC", "SYSTEM", "Principal", "access_sql", "visible_fields"]
+__all__ = ["DATABASE_ROLES", "LEAKPROOF_FUNCTIONS", "PUBLIC", "SYSTEM", "Principal", "RoleName", "access_sql", "visible_fields"]
 
 RoleName = Literal["owner", "public", "viewer", "officer", "planner", "admin"]
 

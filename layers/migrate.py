@@ -106,6 +106,8 @@ def schema_revisions() -> set[str]:
 def _machinery(connection: Connection) -> None:
     template = resources.files("layers").joinpath("sql", "machinery.sql").read_text(encoding="utf-8")
     Database.script(connection, template.replace("{roles}", ", ".join(DATABASE_ROLES.values())))
+    for more in ("credentials.sql",):
+        Database.script(connection, resources.files("layers").joinpath("sql", more).read_text(encoding="utf-8"))
     superuser = connection.execute(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar()
     for function in LEAKPROOF_FUNCTIONS:
         if superuser:
