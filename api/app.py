@@ -29,9 +29,9 @@ from api.portal import portal_routes
 from api.problems import problem, problem_of
 from api.reader import Reader
 from api.sessions import session_routes
-from api.settings import ServeSettings
+from api.settings import OidcSettings, ServeSettings
 from api.state import ClientLeft, Recent, State
-from api.tokens import OidcSettings, Tokens
+from api.tokens import Tokens
 from gis.errors import BaigeError
 from gis.settings import Settings
 from layers.cluster import resolve_database_url

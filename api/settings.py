@@ -1,11 +1,15 @@
-"""Settings of the server, prefix ``BAIGE_SERVE_``; read once in the command or the application factory."""
+"""Settings of the server, prefix ``BAIGE_SERVE_``, and of the identity provider, ``BAIGE_OIDC_``; read once in the command or the application factory."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["ServeSettings"]
+__all__ = ["OIDC_ROLES", "OidcSettings", "ServeSettings"]
+
+#: Roles that a provider's token may stand for, the weakest first.
+OIDC_ROLES = ("viewer", "officer", "planner", "admin")
 
 
 class ServeSettings(BaseSettings):
@@ -63,3 +67,42 @@ class ServeSettings(BaseSettings):
     def base_url(self) -> str:
         """Address without a slash at its end."""
         return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+
+class OidcSettings(BaseSettings):
+    """Which provider's tokens are taken, and what their claims mean here. Prefix ``BAIGE_OIDC_``.
+
+    Attributes
+    ----------
+    issuer, audience : str
+        What ``iss`` and ``aud`` of a token must be. Without them no token is taken.
+    jwks_file : Path
+        The provider's public keys, as a JSON Web Key Set.
+    role_claim : str
+        Claim with the asker's group or role, a text or a list; dots lead into objects (``realm_access.roles``).
+    role_map : dict
+        From values of that claim to roles of Baige, as JSON: ``{"gis-planning": "planner"}``. Of several the strongest counts.
+    district_claim : str
+        Claim with the prefix of administrative codes; empty where every holder works for the whole city. Where it is set, a token without it is
+        refused, save for the role admin.
+    leeway_s : int
+        How far the provider's clock may be off.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BAIGE_OIDC_", frozen=True, extra="ignore")
+
+    issuer: str = ""
+    audience: str = ""
+    jwks_file: Path | None = None
+    role_claim: str = "roles"
+    role_map: dict[str, str] = Field(default_factory=dict)
+    district_claim: str = ""
+    leeway_s: int = Field(default=30, ge=0, le=300)
+
+    @field_validator("role_map")
+    @classmethod
+    def _known_roles(cls, value: dict[str, str]) -> dict[str, str]:
+        wrong = sorted(set(value.values()) - set(OIDC_ROLES))
+        if wrong:
+            raise ValueError(f"no such role: {', '.join(wrong)}; roles are {', '.join(OIDC_ROLES)}")
+        return value

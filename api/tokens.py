@@ -12,59 +12,18 @@ from typing import Any, cast
 from joserfc import errors as jose
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.access import Credential
 from api.problems import Challenged
+from api.settings import OIDC_ROLES, OidcSettings
 from gis.errors import ConfigError, Forbidden
 from layers.access import Principal, RoleName
 
-__all__ = ["OidcSettings", "Tokens"]
+__all__ = ["Tokens"]
 
-_ROLES = ("viewer", "officer", "planner", "admin")
 #: Signatures by private keys only: ``none`` and shared secrets are never taken.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"]
 _LONGEST = 16_000
-
-
-class OidcSettings(BaseSettings):
-    """Which provider's tokens are taken, and what their claims mean here. Prefix ``BAIGE_OIDC_``.
-
-    Attributes
-    ----------
-    issuer, audience : str
-        What ``iss`` and ``aud`` of a token must be. Without them no token is taken.
-    jwks_file : Path
-        The provider's public keys, as a JSON Web Key Set.
-    role_claim : str
-        Claim with the asker's group or role, a text or a list; dots lead into objects (``realm_access.roles``).
-    role_map : dict
-        From values of that claim to roles of Baige, as JSON: ``{"gis-planning": "planner"}``. Of several the strongest counts.
-    district_claim : str
-        Claim with the prefix of administrative codes; empty where every holder works for the whole city. Where it is set, a token without it is
-        refused, save for the role admin.
-    leeway_s : int
-        How far the provider's clock may be off.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="BAIGE_OIDC_", frozen=True, extra="ignore")
-
-    issuer: str = ""
-    audience: str = ""
-    jwks_file: Path | None = None
-    role_claim: str = "roles"
-    role_map: dict[str, str] = Field(default_factory=dict)
-    district_claim: str = ""
-    leeway_s: int = Field(default=30, ge=0, le=300)
-
-    @field_validator("role_map")
-    @classmethod
-    def _known_roles(cls, value: dict[str, str]) -> dict[str, str]:
-        wrong = sorted(set(value.values()) - set(_ROLES))
-        if wrong:
-            raise ValueError(f"no such role: {', '.join(wrong)}; roles are {', '.join(_ROLES)}")
-        return value
 
 
 def _refused(en: str, zh: str) -> Challenged:
@@ -170,7 +129,7 @@ class Tokens:
         roles = {self.settings.role_map[v] for v in values if isinstance(v, str) and v in self.settings.role_map}
         if not roles:
             raise Forbidden("The token's holder has no role here.", zh="该令牌的持有者在本平台没有角色。")
-        return cast(RoleName, max(roles, key=_ROLES.index))
+        return cast(RoleName, max(roles, key=OIDC_ROLES.index))
 
     def _district(self, claims: dict[str, Any], role: str) -> str:
         name = self.settings.district_claim

@@ -13,7 +13,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
-from api.tokens import OidcSettings, Tokens
+from api.settings import OidcSettings
+from api.tokens import Tokens
 from gis.errors import ConfigError
 
 ISSUER, AUDIENCE = "https://id.example.org/realms/city", "baige"
