@@ -1,4 +1,4 @@
-"""Settings of the server, prefix ``BAIGE_SERVE_``, and of the identity provider, ``BAIGE_OIDC_``; read once in the command or the application factory."""
+"""Settings of the server, prefix ``BAIGE_SERVE_``, and of the identity provider, ``BAIGE_OIDC_``; read once."""
 
 from pathlib import Path
 from typing import Literal
