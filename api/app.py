@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import edits, items, pages, processes, rasters, records, rules, schemas, styles, tiles
+from api import edits, items, pages, processes, rasters, records, river, rules, schemas, styles, tiles
 from api.access import key_in_address
 from api.asking import language, reject_unknown
 from api.live import Counters, LiveCatalogue
@@ -244,6 +244,12 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/jobs/{job}", processes.get_job, methods=["GET"]),
         Route("/jobs/{job}", processes.delete_job, methods=["DELETE"]),
         Route("/jobs/{job}/results", processes.get_results),
+        Route("/river", river.get_reaches),
+        Route("/river/locate", river.get_locate),
+        Route("/river/place", river.get_place),
+        Route("/river/section", river.get_section),
+        Route("/river/upstream", river.get_upstream),
+        Route("/river/downstream", river.get_downstream),
         Route("/rules", rules.get_rules),
         Route("/rules/waivers", rules.get_waivers, methods=["GET"]),
         Route("/rules/waivers", rules.post_waiver, methods=["POST"]),

@@ -235,6 +235,20 @@ def _add_services(paths: dict[str, Any]) -> None:
         "type": "object", "properties": {"inputs": {"type": "object"}, "response": {"type": "string"}}}}}}  # fmt: skip
     for code in ("403", "413", "415", "422"):
         operation["responses"][code] = _ref("responses", code)
+    number, text = {"type": "number"}, {"type": "string"}
+    place: dict[str, dict[str, Any]] = {"station": text, "reach": text, "lon": number, "lat": number, "feature": text, "of": text, "layer": text}
+    river: tuple[tuple[str, str, dict[str, dict[str, Any]]], ...] = (
+        ("", "Reaches of the river", {}),
+        ("/locate", "Station, side and offset of a point", {"lon": number, "lat": number, "reach": text}),
+        ("/place", "Point at a station such as K12+345", {"station": text, "reach": text, "offset": number}),
+        ("/section", "Stretch of the axis between two stations", {"from": text, "to": text, "reach": text}),
+        ("/upstream", "What lies upstream, in the order of the water", {**place, "within": number}),
+        ("/downstream", "What the water comes to, the nearest first", {**place, "limit": {"type": "integer", "minimum": 1}}),
+    )
+    for name, summary, schemas in river:
+        add(f"/river{name}", summary, data, f"river{name.removeprefix('/').title()}")
+        asked: dict[str, dict[str, Any]] = {**schemas, "version": {"type": "integer", "minimum": 1}}
+        paths[f"/river{name}"]["get"]["parameters"] += [_parameter(n, schema, n) for n, schema in asked.items()]
     add("/rules", "Rules and their sources", data, "rules")
     add("/rules/{rule}", "A rule and its source", data, "rule", "rule")
     add("/rules/waivers", "Waivers of findings", data, "waivers")

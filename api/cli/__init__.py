@@ -27,6 +27,7 @@ COMMANDS = {
     "site": "site",
     "layout": "layout",
     "rules": "rules",
+    "river": "river",
     "map": "map",
     "report": "report",
     "qgis": "qgis",
