@@ -13,7 +13,7 @@ from gis.coverage_chunks import CHUNK, CoverageResult
 from gis.visibility_fan import kernel
 from gis.visibility_surface import Buildings, Surface
 
-__all__ = ["ZoneCoverage", "by_zones"]
+__all__ = ["ZoneCoverage", "ZoneGround", "by_zones"]
 
 Floats = npt.NDArray[np.float64]
 _BLOCK = CHUNK * 4
@@ -57,49 +57,89 @@ def by_zones(
     ZoneCoverage
         For other shapes of zones (overlapping ones) see `gis.coverage_sampling.by_polygons`.
     """
-    shapes = np.asarray(zones, dtype=object).reshape(-1)
-    n, d = len(shapes), len(result.densities_px_m)
-    cell = result.cell_m
-    open_cells, covered = np.zeros(n), np.zeros((n, 4, d))
-    if n == 0:
-        return ZoneCoverage(open_cells, covered)
-    labels = Surface(cell_m=cell, buildings=Buildings.from_polygons(shapes, np.ones(n)))
-    closed = None
-    if without is not None and len(without):
-        closed = Surface(cell_m=cell, buildings=Buildings.from_polygons(without, np.ones(len(without))))
-    tree = shapely.STRtree(shapes)
+    return ZoneGround(zones, cell_m=result.cell_m, without=without).coverage(result, workers=workers)
 
-    def block(row: int, col: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-        box = shapely.box(col * cell, row * cell, (col + _BLOCK) * cell, (row + _BLOCK) * cell)
-        if len(tree.query(box)) == 0:
+
+class ZoneGround:
+    """Which zone each cell of the ground belongs to; parameters as for `by_zones`."""
+
+    def __init__(self, zones: npt.NDArray[Any], *, cell_m: float, without: npt.NDArray[Any] | None = None) -> None:
+        self.zones = np.asarray(zones, dtype=object).reshape(-1)
+        self.cell_m = cell_m
+        self._labels = self._closed = None
+        self._tree = shapely.STRtree(self.zones)
+        if len(self.zones):
+            self._labels = Surface(
+                cell_m=cell_m, buildings=Buildings.from_polygons(self.zones, np.ones(len(self.zones)))
+            )
+        if without is not None and len(without):
+            self._closed = Surface(cell_m=cell_m, buildings=Buildings.from_polygons(without, np.ones(len(without))))
+
+    def labels(self, row: int, col: int, rows: int, cols: int) -> npt.NDArray[np.int32] | None:
+        """Number of the zone of each cell of a window, -1 where there is none or the ground is closed; None: no zone is near."""
+        if self._labels is None:
             return None
-        label = labels.window(row, col, _BLOCK, _BLOCK).building
-        if closed is not None:
-            label[closed.window(row, col, _BLOCK, _BLOCK).building >= 0] = -1
-        sums = np.zeros((n, 1 + 4 * d), dtype=np.int64)
-        _count_open(label, sums)
-        for r in range(0, _BLOCK, CHUNK):
-            for c in range(0, _BLOCK, CHUNK):
-                key = ((row + r) // CHUNK, (col + c) // CHUNK)
-                if key in result.chunks:
-                    _count_seen(label[r : r + CHUNK, c : c + CHUNK], result.chunk(*key), sums)
-        here = np.flatnonzero(sums[:, 0])
-        return here, sums[here]
+        cell = self.cell_m
+        box = shapely.box(col * cell, row * cell, (col + cols) * cell, (row + rows) * cell)
+        if len(self._tree.query(box)) == 0:
+            return None
+        label = self._labels.window(row, col, rows, cols).building
+        if self._closed is not None:
+            label[self._closed.window(row, col, rows, cols).building >= 0] = -1
+        return label
 
-    west, south, east, north = shapely.total_bounds(shapes)
-    first_row, first_col = int(south // cell) // _BLOCK * _BLOCK, int(west // cell) // _BLOCK * _BLOCK
-    places = [
-        (row, col)
-        for row in range(first_row, int(north // cell) + 1, _BLOCK)
-        for col in range(first_col, int(east // cell) + 1, _BLOCK)
-    ]
-    with ThreadPoolExecutor(max_workers=workers or os.cpu_count()) as pool:
-        for found in pool.map(lambda place: block(*place), places):
-            if found is not None:
-                here, sums = found
-                open_cells[here] += sums[:, 0]
-                covered[here] += sums[:, 1:].reshape(-1, 4, d)
-    return ZoneCoverage(open_cells * cell * cell, covered * cell * cell)
+    def coverage(self, result: CoverageResult, *, workers: int | None = None) -> ZoneCoverage:
+        """Square metres of all zones."""
+        n, d = len(self.zones), len(result.densities_px_m)
+        cell = self.cell_m
+        open_cells, covered = np.zeros(n), np.zeros((n, 4, d))
+        if n == 0:
+            return ZoneCoverage(open_cells, covered)
+
+        def block(row: int, col: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+            label = self.labels(row, col, _BLOCK, _BLOCK)
+            if label is None:
+                return None
+            sums = np.zeros((n, 1 + 4 * d), dtype=np.int64)
+            _count_open(label, sums)
+            for r in range(0, _BLOCK, CHUNK):
+                for c in range(0, _BLOCK, CHUNK):
+                    key = ((row + r) // CHUNK, (col + c) // CHUNK)
+                    if key in result.chunks:
+                        _count_seen(label[r : r + CHUNK, c : c + CHUNK], result.chunk(*key), sums)
+            here = np.flatnonzero(sums[:, 0])
+            return here, sums[here]
+
+        west, south, east, north = shapely.total_bounds(self.zones)
+        first_row, first_col = int(south // cell) // _BLOCK * _BLOCK, int(west // cell) // _BLOCK * _BLOCK
+        places = [
+            (row, col)
+            for row in range(first_row, int(north // cell) + 1, _BLOCK)
+            for col in range(first_col, int(east // cell) + 1, _BLOCK)
+        ]
+        with ThreadPoolExecutor(max_workers=workers or os.cpu_count()) as pool:
+            for found in pool.map(lambda place: block(*place), places):
+                if found is not None:
+                    here, sums = found
+                    open_cells[here] += sums[:, 0]
+                    covered[here] += sums[:, 1:].reshape(-1, 4, d)
+        return ZoneCoverage(open_cells * cell * cell, covered * cell * cell)
+
+    def change(
+        self, key: tuple[int, int], before: npt.NDArray[np.uint16], after: npt.NDArray[np.uint16]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+        """Zones in one chunk and by how many cells, (zones, products * densities), more is seen in each after than before."""
+        label = self.labels(key[0] * CHUNK, key[1] * CHUNK, CHUNK, CHUNK)
+        if label is None:
+            return None
+        here = np.unique(label[label >= 0]).astype(np.int64)
+        if len(here) == 0:
+            return None
+        short = np.where(label >= 0, np.searchsorted(here, label), -1).astype(np.int32)
+        sums = np.zeros((2, len(here), 1 + before.shape[0]), dtype=np.int64)
+        _count_seen(short, before, sums[0])
+        _count_seen(short, after, sums[1])
+        return here, (sums[1] - sums[0])[:, 1:]
 
 
 @kernel

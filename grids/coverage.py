@@ -14,6 +14,7 @@ from uuid import UUID
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import shapely
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from gis.cameras import CameraTable, prepare
 from gis.coverage import CoverageResult, compute
 from gis.coverage_files import write_coverage
 from gis.settings import CityConfig
+from gis.visibility_surface import Surface
 from grids.causes import main_cause, why
 from grids.coverage_bank import bank_segments
 from grids.coverage_places import outfall_watch, school_coverage
@@ -35,7 +37,21 @@ from layers.frames import read_frame, replace_results
 from layers.rasters import register_coverage
 from layers.runs import run
 
-__all__ = ["INPUT_LAYERS", "CoverageReport", "Step", "answers", "figures", "read_context", "run_coverage"]
+__all__ = [
+    "INPUT_LAYERS",
+    "Answers",
+    "CoverageReport",
+    "Step",
+    "add_causes",
+    "answers",
+    "figures",
+    "middles",
+    "open_roads_of",
+    "read_context",
+    "run_coverage",
+    "units_of",
+    "work_out",
+]
 
 log = logging.getLogger(__name__)
 
@@ -228,9 +244,37 @@ def answers(
     tell: Step,
 ) -> dict[str, gpd.GeoDataFrame]:
     """Rows of the result layers, by layer, from counts, the scene and what `read_context` gave."""
-    tables = {}
+    return work_out(result, table, scene, context, city, tell).tables
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Rows of the result layers by layer, and what they were made of: sums of each grid cell (None without cells)."""
+
+    tables: dict[str, gpd.GeoDataFrame]
+    sums: pd.DataFrame | None
+
+
+def open_roads_of(roads: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Roads under the sky."""
+    return roads[~roads["tunnel"].fillna(False).astype(bool)]
+
+
+def work_out(
+    result: CoverageResult,
+    table: CameraTable,
+    scene: Scene,
+    context: dict[str, gpd.GeoDataFrame],
+    city: CityConfig,
+    tell: Step,
+    *,
+    internal: bool = False,
+) -> Answers:
+    """`answers` with the sums; ``internal`` keeps the columns of `collect_gaps` that say where a gap comes from."""
+    tables: dict[str, gpd.GeoDataFrame] = {}
+    sums: pd.DataFrame | None = None
     roads = context["roads"]
-    open_roads = roads[~roads["tunnel"].fillna(False).astype(bool)]
+    open_roads = open_roads_of(roads)
     crossings = road_crossings(roads)
     cells = context["cells"]
     if len(cells):
@@ -238,7 +282,7 @@ def answers(
         closed = np.concatenate([scene.buildings.geometry.to_numpy(), scene.water.geometry.to_numpy()])
         sums = cover_cells(result, cells, closed=closed, roads=open_roads, crossings=crossings, cameras=scene.cameras)
         tables["coverage_by_grid"] = roll_up(
-            sums, cells, densities=len(result.densities_px_m), units=_units(cells, context)
+            sums, cells, densities=len(result.densities_px_m), units=units_of(cells, context)
         )
         tell("grid cells", "网格统计", 1, 1)
     if len(context["banks"]):
@@ -268,29 +312,37 @@ def answers(
         poles=context["poles"],
         buildings=scene.buildings,
         weights=city.gap_weights,
+        internal=internal,
     )
-    _add_causes(tables, table, scene)
-    tell("gaps and their causes", "盲区及其原因", 1, 1)
-    return tables
-
-
-def _add_causes(tables: dict[str, gpd.GeoDataFrame], table: CameraTable, scene: Scene) -> None:
-    """Say at outfalls and along the bank why they are not confirmed."""
     for layer in ("bank_coverage", "outfall_watch"):
-        frame = tables.get(layer)
-        if frame is not None and len(frame):
-            places = frame.geometry.to_numpy()
-            lines = shapely.get_dimensions(places) == 1
-            places = np.where(
-                lines, shapely.line_interpolate_point(np.where(lines, places, None), 0.5, normalized=True), places
-            )
-            group = np.arange(len(frame))
-            frame["cause"] = main_cause(why(table, scene.surface, places), group, groups=len(frame)).cause
+        if layer in tables:
+            add_causes(tables[layer], np.arange(len(tables[layer])), table, scene.surface)
+    tell("gaps and their causes", "盲区及其原因", 1, 1)
+    return Answers(tables, sums)
 
 
-def _units(
+def add_causes(
+    frame: gpd.GeoDataFrame, rows: npt.NDArray[np.int64], table: CameraTable, surface: Surface
+) -> gpd.GeoDataFrame:
+    """Say at some rows of outfalls or stretches of bank why they are not confirmed: judged in the middle of a stretch."""
+    places = middles(frame)[rows]
+    cause = frame["cause"].to_numpy(copy=True) if "cause" in frame else np.full(len(frame), None, dtype=object)
+    cause[rows] = main_cause(why(table, surface, places), np.arange(len(rows)), groups=len(rows)).cause
+    frame["cause"] = cause
+    return frame
+
+
+def middles(frame: gpd.GeoDataFrame) -> npt.NDArray[Any]:
+    """Points as they are, lines by their middle."""
+    places = frame.geometry.to_numpy()
+    lines = shapely.get_dimensions(places) == 1
+    return np.where(lines, shapely.line_interpolate_point(np.where(lines, places, None), 0.5, normalized=True), places)
+
+
+def units_of(
     cells: gpd.GeoDataFrame, context: dict[str, gpd.GeoDataFrame]
 ) -> dict[str, tuple[pd.Series, gpd.GeoDataFrame | None]]:
+    """Larger units by kind: the unit's key of each cell, and the units' outlines, None where they are those of their cells."""
     code = cells["admin_code"].astype("string")
     admin = context["admin"].dropna(subset=["admin_code"])
     admin = admin.assign(key=admin["admin_code"])

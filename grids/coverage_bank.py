@@ -42,9 +42,11 @@ def bank_segments(result: CoverageResult, banks: gpd.GeoDataFrame, *, step_m: fl
     -------
     GeoDataFrame
         Fields of layer ``bank_coverage``; the stretches of a bank follow each other without gap and make up its whole length.
+        The index is the number of the bank in ``banks``.
     """
-    rows = []
-    for bank in banks.itertuples():
+    rows: list[dict[str, object]] = []
+    owner: list[int] = []
+    for number, bank in enumerate(banks.itertuples()):
         line = bank.geom
         length = line.length
         if length == 0:
@@ -62,6 +64,7 @@ def bank_segments(result: CoverageResult, banks: gpd.GeoDataFrame, *, step_m: fl
             part = slice(first, last)
             density = watch.density_px_m[part]
             known = density[~np.isnan(density)]
+            owner.append(number)
             rows.append(
                 {
                     "reach_code": bank.reach_code,
@@ -91,4 +94,6 @@ def bank_segments(result: CoverageResult, banks: gpd.GeoDataFrame, *, step_m: fl
         "admin_code",
         "name_zh",
     ]
-    return gpd.GeoDataFrame(rows, columns=[*columns, "geom"], geometry="geom", crs=banks.crs)
+    return gpd.GeoDataFrame(
+        rows, columns=[*columns, "geom"], index=pd.Index(owner, dtype="int64"), geometry="geom", crs=banks.crs
+    )

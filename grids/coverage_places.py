@@ -97,6 +97,8 @@ def school_coverage(
     lines = roads.geometry.to_numpy()
     tree = shapely.STRtree(lines)
     school, road = tree.query(near, predicate="intersects")
+    order = np.lexsort((road, school))  # sums of metres do not depend on the tree
+    school, road = school[order], road[order]
     seen = along_lines(result, shapely.intersection(lines[road], near[school]))
     inner = grounds.copy()
     inner[shapely.area(grounds) == 0] = shapely.Polygon()

@@ -10,9 +10,19 @@ from numpy.typing import NDArray
 
 from gis.coverage import PRODUCTS, CoverageResult
 from gis.coverage_sampling import along_lines, at_points
-from gis.coverage_zones import by_zones
+from gis.coverage_zones import ZoneCoverage, by_zones
 
-__all__ = ["cover_cells", "roll_up"]
+__all__ = [
+    "cell_rows",
+    "cover_cells",
+    "merged_units",
+    "owners",
+    "roll_up",
+    "shares",
+    "sum_cells",
+    "totals",
+    "unit_rows",
+]
 
 Places = NDArray[Any]
 
@@ -48,30 +58,44 @@ def cover_cells(
         One row a cell, in the order of ``cells``: ``area_m2``, ``public_m2``, ``m2_<product>_<n>``, ``road_m``, ``road_<product>``,
         ``crossings``, ``crossings_confirmed``, ``cameras``, ``cameras_online``.
     """
+    zones = by_zones(result, cells.geometry.to_numpy(), without=closed)
+    return sum_cells(result, cells, zones, roads=roads, crossings=crossings, cameras=cameras)
+
+
+def sum_cells(
+    result: CoverageResult,
+    cells: gpd.GeoDataFrame,
+    zones: ZoneCoverage,
+    *,
+    roads: gpd.GeoDataFrame,
+    crossings: Places,
+    cameras: gpd.GeoDataFrame,
+) -> pd.DataFrame:
+    """`cover_cells` where the ground has been counted."""
     shapes = cells.geometry.to_numpy()
-    zones = by_zones(result, shapes, without=closed)
     sums = pd.DataFrame({"area_m2": shapely.area(shapes), "public_m2": zones.open_m2})
     for p, product in enumerate(PRODUCTS):
         for d in range(len(result.densities_px_m)):
             sums[f"m2_{product}_{d}"] = zones.covered_m2[:, p, d]
     tree = shapely.STRtree(shapes)
     _add_roads(result, sums, shapes, tree, roads)
-    which, owner = _owners(tree, crossings)
+    which, owner = owners(tree, crossings)
     places = crossings[which]
     seen = at_points(result, shapely.get_x(places), shapely.get_y(places)).counts
     _add(sums, "crossings", owner, np.ones(len(owner)))
     _add(sums, "crossings_confirmed", owner, seen[:, PRODUCTS.index("confirmed_online"), 0] > 0)
-    site, owner = _owners(tree, cameras.geometry.to_numpy())
+    site, owner = owners(tree, cameras.geometry.to_numpy())
     _add(sums, "cameras", owner, np.ones(len(owner)))
     _add(sums, "cameras_online", owner, (cameras["net_status"] == "on").to_numpy()[site])
     return sums
 
 
-def _owners(tree: shapely.STRtree, points: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which points lie in a cell, and in which; a point on an edge belongs to one cell only."""
+def owners(tree: shapely.STRtree, points: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which points lie in a cell, and in which; a point on an edge belongs to the first of its cells."""
     which, cell = tree.query(points, predicate="intersects")
-    which, first = np.unique(which, return_index=True)
-    return which, cell[first]
+    order = np.lexsort((cell, which))
+    which, first = np.unique(which[order], return_index=True)
+    return which, cell[order][first]
 
 
 def _add(sums: pd.DataFrame, name: str, owner: Places, values: Places) -> None:
@@ -94,22 +118,23 @@ def _add_roads(
     _add(sums, "road_possible", cell, seen.covered_m[:, PRODUCTS.index("possible_online"), 0])
 
 
-def _shares(sums: pd.DataFrame, densities: int) -> pd.DataFrame:
+def shares(sums: pd.DataFrame, densities: int) -> pd.DataFrame:
     """Fields of layer ``coverage_by_grid`` from sums; a share of nothing is unknown, not zero."""
-    out = pd.DataFrame(index=sums.index)
+    have = {str(name): sums[name].to_numpy(dtype=float) for name in sums.columns}
+    out: dict[str, NDArray[Any]] = {}
     with np.errstate(all="ignore"):
         for d, level in zip(range(densities), _LEVELS, strict=False):
-            out[f"confirmed_{level}"] = sums[f"m2_confirmed_installed_{d}"] / sums["public_m2"]
-            out[f"possible_{level}"] = sums[f"m2_possible_installed_{d}"] / sums["public_m2"]
-            out[f"online_{level}"] = sums[f"m2_confirmed_online_{d}"] / sums["public_m2"]
-        out["road_confirmed"] = sums["road_confirmed"] / sums["road_m"]
-        out["road_possible"] = sums["road_possible"] / sums["road_m"]
-    out = out.where(np.isfinite(out))
-    for name in ("area_m2", "public_m2", "road_m"):
-        out[name] = sums[name]
-    for name in ("crossings", "crossings_confirmed", "cameras", "cameras_online"):
-        out[name] = sums[name].astype("int64")
-    return out
+            out[f"confirmed_{level}"] = have[f"m2_confirmed_installed_{d}"] / have["public_m2"]
+            out[f"possible_{level}"] = have[f"m2_possible_installed_{d}"] / have["public_m2"]
+            out[f"online_{level}"] = have[f"m2_confirmed_online_{d}"] / have["public_m2"]
+        out["road_confirmed"] = have["road_confirmed"] / have["road_m"]
+        out["road_possible"] = have["road_possible"] / have["road_m"]
+    out = {name: np.where(np.isfinite(values), values, np.nan) for name, values in out.items()}
+    out |= {name: have[name] for name in ("area_m2", "public_m2", "road_m")}
+    out |= {
+        name: have[name].astype("int64") for name in ("crossings", "crossings_confirmed", "cameras", "cameras_online")
+    }
+    return pd.DataFrame(out, index=sums.index)
 
 
 def roll_up(
@@ -133,8 +158,20 @@ def roll_up(
         ``unit_kind`` → the unit's key of each cell (missing where it belongs to none) and the units' own frame (columns ``key``,
         ``name_zh``, ``geom``), or None to merge the cells' outlines.
     """
+    single = cell_rows(sums, cells, densities=densities)
+    frames = [single]
+    for kind, (key, frame) in units.items():
+        part = unit_rows(sums, cells, kind, key, frame, densities=densities)
+        if part is not None:
+            frames.append(part)
+    out = pd.concat(frames, ignore_index=True)
+    return gpd.GeoDataFrame(out.dropna(axis=1, how="all"), geometry="geom", crs=cells.crs)
+
+
+def cell_rows(sums: pd.DataFrame, cells: gpd.GeoDataFrame, *, densities: int) -> gpd.GeoDataFrame:
+    """Rows of `roll_up` for single cells, in their order."""
     single = gpd.GeoDataFrame(
-        _shares(sums, densities), geometry=cells.geometry.to_numpy(), crs=cells.crs
+        shares(sums, densities), geometry=cells.geometry.to_numpy(), crs=cells.crs
     ).rename_geometry("geom")
     single["unit_kind"] = "grid"
     for target, source in (
@@ -145,27 +182,50 @@ def roll_up(
         ("name_zh", "name_zh"),
     ):
         single[target] = cells[source].to_numpy()
-    frames = [single]
-    for kind, (key, frame) in units.items():
-        total = sums.groupby(key.to_numpy()).sum()
-        if total.empty:
-            continue
-        part = _shares(total, densities)
-        part["unit_kind"] = kind
-        if frame is None:
-            shapes = (
-                gpd.GeoSeries(cells.geometry.to_numpy())
-                .groupby(key.to_numpy())
-                .agg(lambda s: shapely.union_all(s.to_numpy()))
-            )
-            places, names = shapes.reindex(part.index).to_numpy(), part.index.to_numpy()
-        else:
-            known = frame.drop_duplicates("key").set_index("key").reindex(part.index)
-            places, names = known["geom"].to_numpy(), known["name_zh"].to_numpy()
-        part["name_zh"] = names
-        part["admin_code"] = part.index if kind in ("community", "street", "county") else None
-        part["urban_rural"] = part.index if kind == "urban_rural" else None
-        kept = ~pd.isna(places)
-        frames.append(gpd.GeoDataFrame(part[kept], geometry=places[kept], crs=cells.crs).rename_geometry("geom"))
-    out = pd.concat(frames, ignore_index=True)
-    return gpd.GeoDataFrame(out.dropna(axis=1, how="all"), geometry="geom", crs=cells.crs)
+    return single
+
+
+def unit_rows(
+    sums: pd.DataFrame,
+    cells: gpd.GeoDataFrame,
+    kind: str,
+    key: pd.Series,
+    frame: gpd.GeoDataFrame | None,
+    *,
+    densities: int,
+) -> gpd.GeoDataFrame | None:
+    """Rows of `roll_up` for one kind of unit, None where no cell belongs to any."""
+    total = totals(sums, key)
+    if total.empty:
+        return None
+    part = shares(total, densities)
+    part["unit_kind"] = kind
+    if frame is None:
+        frame = merged_units(cells, key)
+    known = frame.drop_duplicates("key").set_index("key").reindex(part.index)
+    places = known["geom"].to_numpy()
+    part["name_zh"] = known["name_zh"].to_numpy()
+    part["admin_code"] = part.index if kind in ("community", "street", "county") else None
+    part["urban_rural"] = part.index if kind == "urban_rural" else None
+    kept = ~pd.isna(places)
+    return gpd.GeoDataFrame(part[kept], geometry=places[kept], crs=cells.crs).rename_geometry("geom")
+
+
+def totals(sums: pd.DataFrame, key: pd.Series) -> pd.DataFrame:
+    """Sums by key, added up in the order of the cells: to the bit the same whatever other keys there are."""
+    codes, labels = pd.factorize(key.to_numpy(), sort=True)
+    known = codes >= 0
+    columns = {
+        name: np.bincount(codes[known], weights=values[known], minlength=len(labels))
+        for name, values in zip(sums.columns, sums.to_numpy(dtype=float).T, strict=True)
+    }
+    return pd.DataFrame(columns, index=pd.Index(labels))
+
+
+def merged_units(cells: gpd.GeoDataFrame, key: pd.Series) -> gpd.GeoDataFrame:
+    """Units without outlines of their own: those of their cells, merged; they are called by their key."""
+    shapes = (
+        gpd.GeoSeries(cells.geometry.to_numpy()).groupby(key.to_numpy()).agg(lambda s: shapely.union_all(s.to_numpy()))
+    )
+    names = {"key": shapes.index.to_numpy(), "name_zh": shapes.index.to_numpy()}
+    return gpd.GeoDataFrame(names, geometry=shapes.to_numpy(), crs=cells.crs).rename_geometry("geom")

@@ -5,6 +5,7 @@ metres of bank, entrances and outfalls that lie in it. Nothing is estimated abou
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import geopandas as gpd
@@ -21,7 +22,7 @@ from grids.causes import main_cause, why
 from grids.coverage_bank import station
 from grids.watch import CONFIRMED, watch_points
 
-__all__ = ["find_gaps"]
+__all__ = ["Surroundings", "collect_gaps", "complete_gaps", "explain_gaps", "find_gaps", "rank_gaps"]
 
 Points = npt.NDArray[Any]
 
@@ -52,6 +53,7 @@ def find_gaps(
     poles: gpd.GeoDataFrame,
     buildings: gpd.GeoDataFrame,
     weights: Mapping[str, float],
+    internal: bool = False,
 ) -> gpd.GeoDataFrame:
     """Rows of layer ``coverage_gap``, greatest need first.
 
@@ -71,6 +73,44 @@ def find_gaps(
         What a camera could be mounted on; with ``id``.
     weights : mapping
         Need of an entrance, a crossing, an outfall, a metre of road or bank, a square metre of public space.
+    internal : bool
+        Keep the columns ``source`` and ``owner`` of `collect_gaps`.
+    """
+    gaps = collect_gaps(
+        result,
+        cells=cells,
+        roads=roads,
+        crossings=crossings,
+        bank=bank,
+        outfalls=outfalls,
+        schools=schools,
+        areas=areas,
+        railways=railways,
+        weights=weights,
+    )
+    if len(gaps):
+        complete_gaps(gaps, result, Surroundings.of(outfalls, schools, poles, buildings))
+        explain_gaps(gaps, np.arange(len(gaps)), cameras, surface)
+        gaps = rank_gaps(gaps)
+    return gaps if internal else gaps.drop(columns=["source", "owner"])
+
+
+def collect_gaps(
+    result: CoverageResult,
+    *,
+    cells: gpd.GeoDataFrame,
+    roads: gpd.GeoDataFrame,
+    crossings: Points,
+    bank: gpd.GeoDataFrame,
+    outfalls: gpd.GeoDataFrame,
+    schools: gpd.GeoDataFrame,
+    areas: gpd.GeoDataFrame,
+    railways: gpd.GeoDataFrame,
+    weights: Mapping[str, float],
+) -> gpd.GeoDataFrame:
+    """Places and need of gaps, without causes; parameters as for `find_gaps`.
+
+    ``source`` is the number of the kind of place, ``owner`` the row (of ``bank``: the index) of the frame that the gap comes from.
     """
     kinds = [
         _road_gaps(result, cells, roads, crossings, weights),
@@ -87,17 +127,39 @@ def find_gaps(
         _area_gaps(result, areas, weights),
         _railway_gaps(result, railways, weights),
     ]
-    frames = [frame for frame in kinds if len(frame)]
+    frames = [frame.assign(source=source) for source, frame in enumerate(kinds) if len(frame)]
     if not frames:
-        return gpd.GeoDataFrame({"target_kind": []}, geometry=gpd.GeoSeries([], crs=cells.crs, name="geom"))
-    gaps = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), geometry="geom", crs=cells.crs)
-    places, owner = _samples(gaps.geometry.to_numpy())
-    reasons = main_cause(why(cameras, surface, places), owner, groups=len(gaps))
-    gaps["cause"], gaps["cause_share"] = reasons.cause, reasons.share
+        empty: dict[str, list[Any]] = {"target_kind": [], "source": [], "owner": []}
+        return gpd.GeoDataFrame(empty, geometry=gpd.GeoSeries([], crs=cells.crs, name="geom"))
+    return gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), geometry="geom", crs=cells.crs)
+
+
+def complete_gaps(gaps: gpd.GeoDataFrame, result: CoverageResult, near: "Surroundings") -> None:
+    """Add what does not depend on cameras: density asked for, outfalls and entrances close by, what a camera could be mounted on."""
     gaps["density_px_m"] = result.densities_px_m[0]
-    _count_inside(gaps, outfalls, schools)
-    _add_mounts(gaps, poles, buildings)
-    gaps = gaps.sort_values(["need", "target_kind"], ascending=[False, True], kind="stable").reset_index(drop=True)
+    near.count_inside(gaps)
+    near.add_mounts(gaps)
+
+
+def explain_gaps(
+    gaps: gpd.GeoDataFrame, rows: npt.NDArray[np.int64], cameras: CameraTable, surface: Surface
+) -> gpd.GeoDataFrame:
+    """Fill in ``cause`` and ``cause_share`` of some rows."""
+    places, owner = _samples(gaps.geometry.to_numpy()[rows])
+    reasons = main_cause(why(cameras, surface, places), owner, groups=len(rows))
+    for name, values in (("cause", reasons.cause), ("cause_share", reasons.share)):
+        if name not in gaps:
+            gaps[name] = np.array([None] * len(gaps), dtype=object) if name == "cause" else np.nan
+        column = gaps[name].to_numpy(copy=True)
+        column[rows] = values
+        gaps[name] = column
+    return gaps
+
+
+def rank_gaps(gaps: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Greatest need first; equals in the order of their kind and place."""
+    order = np.lexsort((gaps["owner"], gaps["source"], gaps["target_kind"].astype(str), -gaps["need"]))
+    gaps = gaps.iloc[order].reset_index(drop=True)
     gaps["rank"] = np.arange(1, len(gaps) + 1)
     return gaps
 
@@ -184,6 +246,7 @@ def _road_gaps(
     return _frame(
         geometry,
         cells.crs,
+        owner=found,
         target_kind="road",
         target_layer="grid_cell",
         target_id=cells["id"].to_numpy()[found],
@@ -210,7 +273,7 @@ def _cut(lines: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int6
 def _cut_bank(bank: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Stretches of bank no longer than a crew can be sent to, with their own chainage."""
     parts, which, span = _cut(bank.geometry.to_numpy())
-    cut = bank.iloc[which].reset_index(drop=True)
+    cut = bank.iloc[which].rename_axis("owner").reset_index()
     start, end = cut["start_m"].to_numpy(), cut["end_m"].to_numpy()
     cut["start_m"], cut["end_m"] = start + span[:, 0] * (end - start), start + span[:, 1] * (end - start)
     cut["length_m"] = shapely.length(parts)
@@ -225,6 +288,7 @@ def _bank_gaps(bank: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoD
     return _frame(
         open_bank.geometry.to_numpy(),
         bank.crs,
+        owner=open_bank["owner"].to_numpy(),
         target_kind="riverbank",
         target_layer="riverbank",
         reach_code=open_bank["reach_code"].to_numpy(),
@@ -253,6 +317,7 @@ def _point_gaps(
     return _frame(
         points[unseen],
         owners.crs,
+        owner=of,
         target_kind=kind,
         target_layer="school" if kind == "school_entrance" else kind,
         target_id=owners["id"].to_numpy()[of],
@@ -283,6 +348,7 @@ def _area_gaps(result: CoverageResult, areas: gpd.GeoDataFrame, weights: Mapping
     return _frame(
         open_areas.geometry.to_numpy(),
         areas.crs,
+        owner=np.flatnonzero(share > 0.5),
         target_kind=kind,
         target_layer="key_area",
         target_id=open_areas["id"].to_numpy(),
@@ -306,6 +372,7 @@ def _railway_gaps(result: CoverageResult, railways: gpd.GeoDataFrame, weights: M
     return _frame(
         stretches,
         railways.crs,
+        owner=of,
         target_kind="railway",
         target_layer="railway",
         target_id=railways["id"].to_numpy()[of],
@@ -325,35 +392,54 @@ def _nothing(crs: Any) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame({"need": []}, geometry=[], crs=crs).rename_geometry("geom")
 
 
-def _count_inside(gaps: gpd.GeoDataFrame, outfalls: gpd.GeoDataFrame, schools: gpd.GeoDataFrame) -> None:
-    """How many outfalls and school entrances lie within 20 m of each gap."""
-    shapes = shapely.buffer(gaps.geometry.to_numpy(), 20.0, quad_segs=2)
-    entrances = shapely.get_parts(schools["entrances"].to_numpy())
-    for column, points in (("outfalls", outfalls.geometry.to_numpy()), ("entrances", entrances)):
-        gaps[column] = 0
-        if len(points):
-            _, gap = shapely.STRtree(shapes).query(points, predicate="intersects")
+@dataclass(frozen=True)
+class Surroundings:
+    """What lies near gaps, with trees to find it: outfalls, school entrances, and what a camera could be mounted on."""
+
+    outfalls: shapely.STRtree
+    entrances: shapely.STRtree
+    mounts: tuple[tuple[str, shapely.STRtree, npt.NDArray[Any]], ...]
+
+    @classmethod
+    def of(
+        cls,
+        outfalls: gpd.GeoDataFrame,
+        schools: gpd.GeoDataFrame,
+        poles: gpd.GeoDataFrame,
+        buildings: gpd.GeoDataFrame,
+    ) -> "Surroundings":
+        """From the frames that `find_gaps` takes."""
+        return cls(
+            shapely.STRtree(outfalls.geometry.to_numpy()),
+            shapely.STRtree(shapely.get_parts(schools["entrances"].to_numpy())),
+            tuple(
+                (layer, shapely.STRtree(frame.geometry.to_numpy()), frame["id"].to_numpy())
+                for layer, frame in (("pole", poles), ("building", buildings))
+                if len(frame)
+            ),
+        )
+
+    def count_inside(self, gaps: gpd.GeoDataFrame) -> None:
+        """How many outfalls and school entrances lie within 20 m of each gap."""
+        shapes = shapely.buffer(gaps.geometry.to_numpy(), 20.0, quad_segs=2)
+        for column, tree in (("outfalls", self.outfalls), ("entrances", self.entrances)):
+            gap, _ = tree.query(shapes, predicate="intersects")
             gaps[column] = np.bincount(gap, minlength=len(gaps))
 
-
-def _add_mounts(gaps: gpd.GeoDataFrame, poles: gpd.GeoDataFrame, buildings: gpd.GeoDataFrame) -> None:
-    """The nearest pole, or where none is near the nearest building, that a camera could be mounted on."""
-    anchor = shapely.point_on_surface(gaps.geometry.to_numpy())
-    anchor = np.where(shapely.is_empty(anchor), shapely.centroid(gaps.geometry.to_numpy()), anchor)
-    gaps["mount_layer"] = None
-    gaps["mount_id"] = None
-    gaps["mount_dist_m"] = np.nan
-    for layer, frame in (("pole", poles), ("building", buildings)):
-        if frame.empty:
-            continue
-        open_gaps = np.flatnonzero(gaps["mount_layer"].isna().to_numpy())
-        if len(open_gaps) == 0:
-            return
-        tree = shapely.STRtree(frame.geometry.to_numpy())
-        (gap, mount), distance = tree.query_nearest(
-            anchor[open_gaps], max_distance=_MOUNT_MAX_M, all_matches=False, return_distance=True
-        )
-        rows = open_gaps[gap]
-        gaps.loc[rows, "mount_layer"] = layer
-        gaps.loc[rows, "mount_id"] = frame["id"].to_numpy()[mount]
-        gaps.loc[rows, "mount_dist_m"] = np.round(distance, 1)
+    def add_mounts(self, gaps: gpd.GeoDataFrame) -> None:
+        """The nearest pole, or where none is near the nearest building, that a camera could be mounted on."""
+        anchor = shapely.point_on_surface(gaps.geometry.to_numpy())
+        anchor = np.where(shapely.is_empty(anchor), shapely.centroid(gaps.geometry.to_numpy()), anchor)
+        layers = np.full(len(gaps), None, dtype=object)
+        ids = np.full(len(gaps), None, dtype=object)
+        metres = np.full(len(gaps), np.nan)
+        for layer, tree, names in self.mounts:
+            open_gaps = np.flatnonzero(np.isnan(metres))
+            if len(open_gaps) == 0:
+                break
+            (gap, mount), distance = tree.query_nearest(
+                anchor[open_gaps], max_distance=_MOUNT_MAX_M, all_matches=False, return_distance=True
+            )
+            rows = open_gaps[gap]
+            layers[rows], ids[rows], metres[rows] = layer, names[mount], np.round(distance, 1)
+        gaps["mount_layer"], gaps["mount_id"], gaps["mount_dist_m"] = layers, ids, metres

@@ -1,0 +1,272 @@
+"""Coverage that follows the register: one camera changed, and every result is what a full run would say, in a fraction of a second.
+
+A warm process holds the scene, the counts and all answers. A change of cameras is followed cell by cell (`gis.coverage_update`); then only
+those answers are worked out again that the changed cells, or the reach of the changed cameras, can bear on, by the same functions as in a
+run. States are values: a state is never changed, a new one is made, so that trying something out and going back cost nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from gis.cameras import CameraTable, prepare
+from gis.coverage import CoverageResult, compute
+from gis.coverage_chunks import CHUNK
+from gis.coverage_place import EDGE_SEARCH_M
+from gis.coverage_update import update
+from gis.coverage_zones import ZoneGround
+from gis.errors import Conflict
+from gis.settings import CityConfig
+from grids.coverage import Step, open_roads_of, read_context, units_of, work_out
+from grids.coverage_units import merged_units, owners
+from grids.gaps import Surroundings
+from grids.live_parts import Area, Unit, changed_causes, changed_gaps, changed_places, changed_sums, changed_units
+from grids.roads import road_crossings
+from grids.scene import Scene, read_scene
+from layers.database import Database
+
+__all__ = ["LiveChange", "LiveCoverage", "LiveState"]
+
+Boxes = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """Cameras and all that follows from them; made by `LiveCoverage`, never changed.
+
+    Attributes
+    ----------
+    cameras : GeoDataFrame
+        The register of outdoor cameras; ``table`` the same as the kernels read it.
+    result : CoverageResult
+    tables : dict
+        Rows of the result layers; gaps with the columns of `grids.gaps.collect_gaps` beside.
+    sums : DataFrame or None
+        Sums of each grid cell.
+    """
+
+    cameras: gpd.GeoDataFrame
+    table: CameraTable
+    result: CoverageResult
+    tables: dict[str, gpd.GeoDataFrame]
+    sums: pd.DataFrame | None
+
+
+@dataclass(frozen=True)
+class LiveChange:
+    """What a change of cameras did.
+
+    Attributes
+    ----------
+    state : LiveState
+        As it is now; ``before`` as it was.
+    ground : array of polygons
+        Boxes that hold every cell whose counts differ, in the analysis system.
+    chunks : squares of 256 cells in which counts differ.
+    gone, now : identifiers of the cameras taken out and put in.
+    """
+
+    before: LiveState = field(repr=False)
+    state: LiveState = field(repr=False)
+    ground: Boxes
+    chunks: tuple[tuple[int, int], ...]
+    gone: tuple[str, ...]
+    now: tuple[str, ...]
+
+
+class LiveCoverage:
+    """The coverage of a city, kept warm.
+
+    Parameters
+    ----------
+    scene, context
+        From `grids.scene.read_scene` and `grids.coverage.read_context`.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        context: dict[str, gpd.GeoDataFrame],
+        city: CityConfig,
+        *,
+        mode: str = "exact",
+        workers: int | None = None,
+        store: Path | None = None,
+        progress: Step | None = None,
+    ) -> None:
+        tell = progress or (lambda _en, _zh, _done, _total: None)
+        self.scene, self.city, self.context = scene, city, context
+        table = self.prepare(scene.cameras)
+        result = compute(
+            table,
+            scene.surface,
+            target_height_m=city.coverage.target_height_m,
+            densities_px_m=city.coverage.densities_px_m,
+            mode=mode,
+            workers=workers,
+            progress=lambda done, total: tell("lines of sight", "视线计算", done, total),
+            store=store,
+        )
+        found = work_out(result, table, scene, context, city, tell, internal=True)
+        self.start = LiveState(scene.cameras, table, result, found.tables, found.sums)
+        tell("getting ready", "准备就绪", 0, 1)
+        self.area = self._area()
+        tell("getting ready", "准备就绪", 1, 1)
+
+    @classmethod
+    def open(
+        cls,
+        database: Database,
+        city: CityConfig,
+        home: Path,
+        *,
+        mode: str = "exact",
+        cell_m: float | None = None,
+        workers: int | None = None,
+        progress: Step | None = None,
+    ) -> "LiveCoverage":
+        """Read a city and compute its coverage as it is; takes as long as a coverage run."""
+        with database.begin(readonly=True, snapshot=True) as connection:
+            scene = read_scene(connection, city, home, cell_m=cell_m)
+            context = read_context(connection, city.analysis_srid)
+        return cls(scene, context, city, mode=mode, workers=workers, store=home / "coverage", progress=progress)
+
+    def prepare(self, cameras: gpd.GeoDataFrame) -> CameraTable:
+        """Cameras as the kernels read them."""
+        return prepare(
+            cameras,
+            defaults=self.city.camera_defaults,
+            densities_px_m=self.city.coverage.densities_px_m,
+            crs=self.city.analysis_srid,
+            bounds=self.scene.surface.bounds,
+            range_max_m=self.city.coverage.range_max_m,
+        )
+
+    def _area(self) -> Area:
+        context, scene = self.context, self.scene
+        cells, roads = context["cells"], open_roads_of(context["roads"]).reset_index(drop=True)
+        crossings = road_crossings(context["roads"])
+        tree = shapely.STRtree(cells.geometry.to_numpy())
+        which, owner = owners(tree, crossings)
+        crossing_of = np.full(len(crossings), -1, dtype=np.int64)
+        crossing_of[which] = owner
+        units: dict[str, Unit] = {}
+        if len(cells):
+            for kind, (key, frame) in units_of(cells, context).items():
+                known = merged_units(cells, key) if frame is None else frame
+                units[kind] = Unit.of(kind, key, self.start.tables["coverage_by_grid"], known)
+        return Area(
+            cells=cells,
+            cell_tree=tree,
+            ground=ZoneGround(
+                cells.geometry.to_numpy(),
+                cell_m=scene.surface.cell_m,
+                without=np.concatenate([scene.buildings.geometry.to_numpy(), scene.water.geometry.to_numpy()]),
+            ),
+            roads=roads,
+            road_tree=shapely.STRtree(roads.geometry.to_numpy()),
+            crossings=crossings,
+            crossing_tree=shapely.STRtree(crossings),
+            crossing_of=crossing_of,
+            units=units,
+            banks=context["banks"],
+            outfalls=context["outfalls"],
+            schools=context["schools"],
+            areas=context["areas"],
+            railways=context["railways"],
+            buildings=scene.buildings.geometry.to_numpy(),
+            building_tree=shapely.STRtree(scene.buildings.geometry.to_numpy()),
+            near=Surroundings.of(context["outfalls"], context["schools"], context["poles"], scene.buildings),
+            weights=self.city.gap_weights,
+        )
+
+    def change(self, state: LiveState, gone: Sequence[str], now: gpd.GeoDataFrame) -> LiveChange:
+        """Take cameras away and put others (or the same, changed) in.
+
+        Parameters
+        ----------
+        gone : sequence of str
+            ``id`` of cameras that are no longer as they were.
+        now : GeoDataFrame
+            Cameras as they are now, with the columns of the register; those that are moved or turned stand in both.
+
+        Raises
+        ------
+        Conflict
+            A camera that is put in is there already.
+        """
+        ids = state.cameras["id"].to_numpy(dtype=object)
+        leaving = np.isin(ids, np.asarray(gone, dtype=object)) if len(gone) else np.zeros(len(ids), dtype=bool)
+        twice = set(now["id"]) & set(ids[~leaving])
+        if twice:
+            name = sorted(twice)[0]
+            raise Conflict(f"There is a camera {name!r} already.", zh=f"摄像机 {name!r} 已存在。")
+        was = state.cameras[leaving]
+        before, after = self.prepare(was), self.prepare(now)
+        table = _exchanged(state.table, before, after)
+        followed = update(state.result, self.scene.surface, before=before, after=after)
+        cameras = state.cameras
+        if len(was) or len(now):
+            parts = [part for part in (cameras[~leaving], now) if len(part)]
+            joined = pd.concat(parts, ignore_index=True) if parts else cameras.iloc[:0]
+            cameras = gpd.GeoDataFrame(joined, geometry=cameras.geometry.name, crs=cameras.crs)
+        middle = replace(state, cameras=cameras, table=table, result=followed.result)
+        boxes, counts = self._differences(state.result, followed.result, followed.chunks)
+        reach = self._reach(before, after)
+        tables, sums = dict(state.tables), state.sums
+        if sums is not None:
+            sums, touched = changed_sums(self.area, middle.result, sums, boxes, counts, was, now)
+            tables["coverage_by_grid"] = changed_units(
+                self.area, tables["coverage_by_grid"], sums, touched, len(middle.result.densities_px_m)
+            )
+        changed_places(self.area, middle.result, tables, boxes, was, now, cameras)
+        changed_causes(tables, boxes, reach, table, self.scene.surface)
+        tables["coverage_gap"] = changed_gaps(self.area, middle.result, tables, boxes, reach, table, self.scene.surface)
+        done = replace(middle, tables=tables, sums=sums)
+        return LiveChange(
+            state, done, boxes, followed.chunks, tuple(str(v) for v in was["id"]), tuple(map(str, now["id"]))
+        )
+
+    def _differences(
+        self, old: CoverageResult, new: CoverageResult, chunks: Sequence[tuple[int, int]]
+    ) -> tuple[Boxes, list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]]:
+        """Boxes around the cells that differ, chunk by chunk, and how much more of each grid cell is seen."""
+        boxes, counts, cell = [], [], old.cell_m
+        for key in chunks:
+            before, after = old.chunk(*key), new.chunk(*key)
+            differ = (before != after).any(axis=0)
+            rows, cols = np.flatnonzero(differ.any(axis=1)), np.flatnonzero(differ.any(axis=0))
+            west, south = key[1] * CHUNK, key[0] * CHUNK
+            boxes.append(
+                shapely.box(
+                    (west + cols[0]) * cell, (south + rows[0]) * cell, (west + cols[-1] + 1) * cell, (south + rows[-1] + 1) * cell,
+                )
+            )  # fmt: skip
+            more = self.area.ground.change(key, before, after)
+            if more is not None:
+                counts.append(more)
+        return np.array(boxes, dtype=object), counts
+
+    def _reach(self, *tables: CameraTable) -> Boxes:
+        """Discs in which the changed cameras can be a reason for something not to be seen."""
+        discs = [
+            shapely.buffer(
+                shapely.points(table.x, table.y), table.view_m + EDGE_SEARCH_M + 2.0 * self.scene.surface.cell_m
+            )
+            for table in tables
+            if len(table)
+        ]
+        return np.concatenate(discs) if discs else np.array([], dtype=object)
+
+
+def _exchanged(table: CameraTable, before: CameraTable, after: CameraTable) -> CameraTable:
+    out = set(before.id)
+    kept = table.take(np.array([name not in out for name in table.id], dtype=np.bool_)) if out else table
+    return kept.joined(after) if len(after) else kept

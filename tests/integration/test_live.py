@@ -1,0 +1,190 @@
+"""Coverage that follows the register, held against a full run after every change; and a scenario edited on top of it."""
+
+from dataclasses import replace
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+import sqlalchemy as sa
+
+from gis.coverage import compute
+from gis.errors import Conflict, InputError, NotFound
+from gis.settings import CityConfig
+from grids.coverage import work_out
+from grids.live import LiveCoverage, LiveState
+from grids.scenario import compare
+from grids.scenario_live import LiveScenario
+from layers.database import Database
+from tests.integration.test_scenarios import CODE, EAST, NORTH, SCENARIO, insert, town
+
+__all__ = ["town"]
+
+
+@pytest.fixture(scope="module")
+def place(town: Database) -> Database:
+    """The town of the scenarios with a river, a school, a wharf, a railway and units of every kind."""
+    with town.begin() as connection:
+        insert(
+            connection,
+            "riverbank",
+            "LINESTRING(0 15,180 18,400 10)",
+            reach_code="R1",
+            bank_side="L",
+            start_m=100,
+            end_m=501,
+        )
+        insert(
+            connection, "riverbank", "LINESTRING(0 -15,400 -20)", reach_code="R1", bank_side="R", start_m=100, end_m=500
+        )
+        insert(connection, "key_area", "POLYGON((40 0,90 0,90 20,40 20,40 0))", kind="wharf", name_zh="码头")
+        insert(connection, "railway", "LINESTRING(-50 330,450 320)", name_zh="线")
+        connection.execute(
+            sa.text(
+                "INSERT INTO baige.school (name_zh, admin_code, synthetic, geom, boundary, entrances) SELECT '校', :code, true,"
+                " ST_Transform(ST_Translate(ST_GeomFromText('POINT(260 130)', 4546), :e, :n), 4490),"
+                " ST_Multi(ST_Transform(ST_Translate(ST_GeomFromText('POLYGON((240 112,280 112,280 150,240 150,240 112))', 4546), :e, :n), 4490)),"
+                " ST_Transform(ST_Translate(ST_GeomFromText('MULTIPOINT((245 111),(281 130))', 4546), :e, :n), 4490)"
+            ),
+            {"code": CODE, "e": EAST, "n": NORTH},
+        )
+        insert(connection, "community", "POLYGON((0 0,400 0,400 200,0 200,0 0))", name_zh="社区", admin_code=CODE)
+        connection.execute(
+            sa.text(
+                "UPDATE baige.grid_cell SET urban_rural = CASE WHEN grid_code LIKE '420503%' THEN '220' ELSE '111' END"
+            )
+        )
+        for code in ("420502000000", "420503000000"):
+            insert(
+                connection,
+                "admin_area",
+                "POLYGON((0 0,400 0,400 400,0 400,0 0))",
+                name_zh=code,
+                admin_code=code,
+                level="county",
+            )
+    return town
+
+
+@pytest.fixture(scope="module")
+def live(place: Database, city: CityConfig, tmp_path_factory: pytest.TempPathFactory) -> LiveCoverage:
+    return LiveCoverage.open(place, city, tmp_path_factory.mktemp("home"), workers=1)
+
+
+def plain(frame: gpd.GeoDataFrame | pd.DataFrame) -> pd.DataFrame:
+    """Cells as they are stored: shapes as bytes, one kind of nothing, one kind of number, columns of nothing left out."""
+
+    def told(value: object) -> object:
+        if isinstance(value, shapely.Geometry):
+            return shapely.to_wkb(value)
+        if isinstance(value, (int, float, np.number)):
+            return None if value != value else float(value)
+        return None if value is pd.NA else value
+
+    columns = {str(name): [told(value) for value in frame[name].to_numpy(dtype=object)] for name in frame.columns}
+    full = pd.DataFrame(columns, dtype=object)
+    return full.dropna(axis=1, how="all").sort_index(axis=1)
+
+
+def assert_as_a_full_run(live: LiveCoverage, state: LiveState, city: CityConfig) -> None:
+    scene = replace(live.scene, cameras=state.cameras)
+    table = live.prepare(state.cameras)
+    options = {"densities_px_m": city.coverage.densities_px_m, "target_height_m": city.coverage.target_height_m}
+    result = compute(table, scene.surface, mode=state.result.mode, workers=1, **options)
+    assert state.result.same_as(result)
+    assert state.result.fingerprint == result.fingerprint
+    assert state.result.tally == result.tally
+    full = work_out(result, table, scene, live.context, city, lambda *_: None, internal=True)
+    assert set(full.tables) == set(state.tables)
+    for layer, rows in full.tables.items():
+        pd.testing.assert_frame_equal(plain(state.tables[layer]), plain(rows), check_exact=True, obj=layer)
+    pd.testing.assert_frame_equal(plain(state.sums), plain(full.sums), check_exact=True)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_change_gives_what_a_full_run_gives(live: LiveCoverage, city: CityConfig, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    state, seen = live.start, set()
+    assert {"coverage_by_grid", "bank_coverage", "outfall_watch", "school_coverage", "coverage_gap"} == set(
+        state.tables
+    )
+    for step in range(10):
+        kind = ("move", "turn", "off", "remove", "add", "on", "blind")[(step + seed) % 7]
+        row = state.cameras.iloc[[int(rng.integers(len(state.cameras)))]].copy()
+        gone = [str(row["id"].iloc[0])]
+        x, y = rng.uniform(0, 400, 2)
+        if kind in ("move", "add"):
+            row["geom"] = gpd.points_from_xy([x + EAST], [y + NORTH], crs=row.crs)
+        if kind == "turn":
+            row["azimuth_deg"] = float(rng.uniform(0, 360))
+        if kind in ("off", "on"):
+            row["net_status"] = kind
+        if kind == "blind":
+            row["azimuth_deg"] = np.nan
+        if kind == "add":
+            gone, row["id"] = [], f"new-{step}"
+        before = state
+        kept = {layer: plain(rows) for layer, rows in before.tables.items()}
+        state = live.change(state, gone, row.iloc[:0] if kind == "remove" else row).state
+        assert_as_a_full_run(live, state, city)
+        seen.add(not state.result.same_as(before.result))
+        for layer, rows in before.tables.items():
+            pd.testing.assert_frame_equal(plain(rows), kept[layer], obj="the state before stays as it was")
+    assert True in seen
+    with pytest.raises(Conflict):
+        live.change(state, [], state.cameras.iloc[:1])
+
+
+def test_a_change_and_back_is_nothing(live: LiveCoverage, city: CityConfig) -> None:
+    row = live.start.cameras.iloc[[0]].copy()
+    off = live.change(live.start, list(row["id"]), row.assign(net_status="off")).state
+    back = live.change(off, list(row["id"]), row).state
+    assert back.result.same_as(live.start.result)
+    for layer, rows in live.start.tables.items():
+        pd.testing.assert_frame_equal(plain(back.tables[layer]), plain(rows), check_exact=True)
+    nothing = live.change(live.start, [], row.iloc[:0])
+    assert nothing.chunks == ()
+    assert plain(nothing.state.tables["coverage_gap"]).equals(plain(live.start.tables["coverage_gap"]))
+
+
+def test_a_scenario_is_edited(
+    live: LiveCoverage, place: Database, city: CityConfig, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    session = LiveScenario(live)
+    added = SCENARIO["change"][0]
+    tried = session.preview(added)
+    assert session.scenario().change == ()
+    assert list(tried.views["camera_id"]) == ["n1"]
+    assert tried.views.crs.to_epsg() == city.storage_srid
+    assert (
+        tried.views.geometry.iloc[0].distance(shapely.Point(added["lon"], added["lat"])) < 3e-4
+    )  # beyond the blind zone
+    assert tried.figures["before"]["public_confirmed_m2"] < tried.figures["after"]["public_confirmed_m2"]
+    assert len(tried.cells)
+    assert (tried.cells["online_overview"] >= tried.cells["online_before"]).all()
+    for change in SCENARIO["change"]:
+        session.apply(change)
+    assert [one.camera for one in session.scenario("x").change] == [one["camera"] for one in SCENARIO["change"]]
+    assert_as_a_full_run(live, session.state, city)
+    told = compare(place, city, tmp_path_factory.mktemp("other"), None, session.scenario("try-2"), workers=1)
+    assert told.after.same_as(session.state.result)
+    # what a change is said to do to gaps is the difference of the two lists
+    last = session.apply({"action": "remove", "camera": "n1"})
+    assert {"closed", "opened", "changed"} >= set(last.gaps["change"])
+    need = last.gaps["need"].sum() - last.gaps["need_before"].sum()
+    assert need == pytest.approx(last.figures["after"]["need"] - last.figures["before"]["need"], abs=0.02)
+    assert need > 0
+    assert len(last.views) == 0
+    assert session.undo()
+    again = LiveScenario(live, session.scenario("again"))
+    assert again.state.result.same_as(session.state.result)
+    with pytest.raises(NotFound):
+        session.preview({"action": "remove", "camera": "nobody"})
+    with pytest.raises(Conflict):
+        session.preview(added)
+    with pytest.raises(InputError):
+        session.preview({"action": "fly", "camera": "n1"})
+    while session.undo():
+        pass
+    assert session.state is live.start
