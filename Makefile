@@ -7,10 +7,10 @@ BAIGE := .venv/bin/baige
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint unit docs clean
+.PHONY: help setup demo test test-clients bench lint unit docs clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup:  ## system packages, Python and .venv
 	@scripts/setup.sh run
@@ -22,6 +22,10 @@ demo:  ## the reference city, its coverage and maps, served on http://127.0.0.1:
 test:  ## lint, types, import contract and all tests
 	@scripts/setup.sh test
 	@scripts/check.sh $(PYTEST_ARGS)
+
+test-clients:  ## QGIS, ogctests and schemathesis against a served city (installs them)
+	@scripts/setup.sh clients
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest tests/clients $(PYTEST_ARGS)
 
 bench:  ## measure speed, with the libraries compared against
 	@scripts/setup.sh bench

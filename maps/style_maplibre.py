@@ -24,10 +24,12 @@ def _by_class(layer: LayerDeclaration, classes: list[StyleClass], known: Any, un
         # A ramp of one colour has no step at all.
         chosen = steps if len(steps) > 3 else known(classes[0])
         return ["case", ["all", ["has", style.by], ["!=", given, None]], chosen, unknown]
-    matched: list[Any] = ["match", ["to-string", given]]
+    field = layer.field(style.by)
+    # For QGIS, whose tile styles know neither "to-string" nor a label outside a list: it would draw every feature as unknown.
+    matched: list[Any] = ["match", given if field.domain or field.type in ("text", "code") else ["to-string", given]]
     for c in classes:
         if c.key:
-            matched += [c.key, unknown if c.unknown else known(c)]
+            matched += [[int(c.key) if field.is_integer_domain else c.key], unknown if c.unknown else known(c)]
     return [*matched, unknown]
 
 
@@ -108,7 +110,7 @@ def maplibre_layers(layer: LayerDeclaration, *, source: str, source_layer: str |
                 **common,
                 "minzoom": max(style.min_zoom, 14 if is_line else 8),
                 "layout": {
-                    "text-field": ["coalesce", ["to-string", ["get", style.label]], ""],
+                    "text-field": ["get", style.label],
                     "text-size": 12,
                     "symbol-placement": "line" if is_line else "point",
                     "text-offset": [0, 0] if is_line or "fill" in kinds else [0, 1.1],

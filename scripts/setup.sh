@@ -1,18 +1,26 @@
 #!/bin/sh
 # Sets up everything Baige needs: system packages, Python, .venv. Run by make; a second run ends in a moment.
 #
-#   scripts/setup.sh [run|test|bench]
+#   scripts/setup.sh [run|test|bench|clients]
 #
 # run    what the demo and a server need (default)
 # test   also test tools, GDAL's programs and Chromium
 # bench  also the libraries that benchmarks compare with
+# clients  what test has, and QGIS (Debian's, without its desktop program), ogctests and schemathesis
 #
 # BAIGE_PYTHON      the Python (3.12 or newer) to use, instead of searching for one
 # BAIGE_NO_APT=1    install no system packages, only say which are missing
 set -eu
 
 LEVEL="${1:-run}"
-case "$LEVEL" in run | test | bench) ;; *) echo "usage: scripts/setup.sh [run|test|bench]" >&2; exit 2 ;; esac
+case "$LEVEL" in run | test | bench | clients) ;; *) echo "usage: scripts/setup.sh [run|test|bench|clients]" >&2; exit 2 ;; esac
+# What clients needs beyond test is added to it: the rest of the set-up need not know of it.
+CLIENTS=0
+if [ "$LEVEL" = clients ]; then
+    CLIENTS=1
+    "$0" test
+    LEVEL=test
+fi
 
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$ROOT"
@@ -277,6 +285,40 @@ browser() {
     [ "$LEVEL" = run ] || browser_there && return 0
     step "Chromium, by Playwright" "$VENV/bin/playwright" install chromium || say "  Browser tests need Chromium: install the package chromium."
 }
+
+# ---- clients ------------------------------------------------------------------------------------------------------------------
+
+qgis_there() { [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import qgis.core, qgis.gui' >/dev/null 2>&1 </dev/null; }
+
+client_tools() { # ogctests wants older libraries than Baige: an environment of its own inside .venv
+    tools="$VENV/clients"
+    if [ ! -x "$tools/bin/python" ]; then
+        { [ -x "$VENV/bin/uv" ] && step "Virtual environment of client tests" "$VENV/bin/uv" venv --seed --python "$VENV/bin/python" "$tools"; } ||
+            step "Virtual environment of client tests" "$VENV/bin/python" -m venv "$tools" || fail "No virtual environment for the client tests."
+    fi
+    index=$("$VENV/bin/python" -m pip config get global.index-url 2>/dev/null || true)
+    [ -z "$index" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
+    [ ! -f /etc/ssl/certs/ca-certificates.crt ] || export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
+    [ -x "$VENV/bin/uv" ] && step "ogctests, schemathesis" "$VENV/bin/uv" pip install --python "$tools/bin/python" --group clients && return 0
+    step "ogctests, schemathesis (by pip)" sh -c '"$1" -m pip install -q --upgrade "pip>=25.1" && "$1" -m pip install -q --group clients' sh "$tools/bin/python" ||
+        fail "The test tools could not be installed; is a package index reachable?"
+}
+
+if [ "$CLIENTS" = 1 ]; then
+    LOG="$ROOT/out/setup-clients.log"
+    mkdir -p "$(dirname "$LOG")"
+    : >"$LOG"
+    if ! qgis_there; then
+        may_install || fail "QGIS is missing: sudo apt-get install --no-install-recommends python3-qgis qgis-providers"
+        step "Package lists (apt-get update)" $SUDO apt-get update -q || say "  continuing with the lists at hand"
+        step "System packages: python3-qgis qgis-providers (about 200 MB)" apt_install python3-qgis qgis-providers || fail "QGIS could not be installed."
+        qgis_there || fail "QGIS is installed, but /usr/bin/python3 cannot import it."
+    fi
+    [ "$(cat "$VENV/.baige-clients" 2>/dev/null)" = "$ROOT $(fingerprint)" ] && exit 0
+    client_tools
+    echo "$ROOT $(fingerprint)" >"$VENV/.baige-clients"
+    exit 0
+fi
 
 # -------------------------------------------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def evaluate(expression: Any, properties: dict[str, Any]) -> Any:
     if op == "match":
         value = evaluate(rest[0], properties)
         for label, then in zip(rest[1:-1:2], rest[2:-1:2], strict=True):
-            if label == value:
+            if value in label:
                 return then
         return rest[-1]
     raise AssertionError(f"unknown expression {op}")

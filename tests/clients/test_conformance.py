@@ -1,0 +1,47 @@
+"""The suites of others on the served city: ogctests (Features Part 1, Core) without a network, and schemathesis on our API document."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+#: The environment that ``scripts/setup.sh clients`` makes: test tools that want other versions of libraries than Baige.
+TOOLS = HERE.parent.parent / ".venv" / "clients" / "bin"
+
+
+def ran(words: list[str], folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "BAIGE_"))}
+    return subprocess.run(
+        words, env={**clean, **environment}, cwd=folder, capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+def test_ogctests_core_all_29_without_a_network(town: Any, tmp_path: Path) -> None:
+    offline = {"PYTHONPATH": str(HERE / "offline"), "INSTANCE_URL": town.url}
+    probe = ran([str(TOOLS / "python"), "-c", "import httpx; httpx.get('http://192.0.2.1/')"], tmp_path, **offline)
+    assert "the network is off" in probe.stderr
+    where = ran([str(TOOLS / "python"), "-c", "import ogctests; print(ogctests.__path__[0])"], tmp_path).stdout.strip()
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # else it takes Baige's configuration for its own
+    words = [str(TOOLS / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pytest.ini", f"{where}/features/core"]
+    done = ran(words, tmp_path, **offline)
+    assert re.search(r"^29 passed", done.stdout, re.MULTILINE), done.stdout[-5000:]
+    assert "No features" not in done.stdout  # it warns and goes on where it found nothing to test
+
+
+def test_schemathesis_finds_no_fault_and_no_answer_that_is_not_declared(town: Any, tmp_path: Path) -> None:
+    """Every operation of the server and of a few layers, with valid and invalid requests from a seed."""
+    report = tmp_path / "report.ndjson"
+    words = [
+        str(TOOLS / "schemathesis"), "run", f"{town.url}/openapi?f=json", "--seed", "20261125", "--max-examples", "12", "--workers", "2",
+        "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+        "--phases", "examples,coverage,fuzzing", "--include-tag", "server", "--include-tag", "outfall", "--include-tag", "bank_coverage",
+        "--include-tag", "grid_statistic", "-H", "Prefer: respond-async", "--request-timeout", "60", "--suppress-health-check", "all",
+        "--no-color", "--report", "ndjson", "--report-ndjson-path", str(report), "--generation-database", "none",
+    ]  # fmt: skip
+    done = ran(words, tmp_path, HYPOTHESIS_STORAGE_DIRECTORY=str(tmp_path))
+    assert done.returncode == 0, done.stdout[-12000:] + done.stderr[-2000:]
+    tested = json.dumps([line for line in report.read_text().splitlines() if "outfall" in line])
+    assert "/collections/outfall/items" in tested
