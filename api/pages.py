@@ -181,7 +181,10 @@ async def get_collections(request: Request) -> Response:
     principal = await principal_of(request)
     known = await _collections(state, lang)
     here = f"{state.serve.base_url}/collections"
-    found = [await _with_extent(state, principal, c) for c in known.values() if c["id"] in state.catalogue.layers]
+    layers = state.catalogue.layers
+    # tables without places come last: clients that look at the first few collections expect a geometry
+    listed = sorted((c for c in known.values() if c["id"] in layers), key=lambda c: not layers[c["id"]].has_geometry)
+    found = [await _with_extent(state, principal, c) for c in listed]
     links = [
         {"rel": "self" if format_ == "json" else "alternate", "type": "application/json", "href": f"{here}?f=json"},
         {"rel": "self" if format_ == "html" else "alternate", "type": "text/html", "href": f"{here}?f=html"},

@@ -217,6 +217,33 @@ def transformer(from_srid: int, to_srid: int) -> pyproj.Transformer:
 
 #: Pairs between which coordinates are taken over unchanged: the datums agree within decimetres and no published transformation is better.
 _SAME = {(4326, 4490), (4490, 4326)}
+_REACH_MARGIN_DEG = 10.0
+_MERCATOR_LATITUDE_DEG = 85.06
+
+
+@lru_cache(maxsize=64)
+def reach(srid: int) -> tuple[float, float, float, float] | None:
+    """Where coordinates of a projected EPSG system can be trusted: west, south, east, north in degrees; None for a geographic system.
+
+    That is its area of use and ten degrees around it. Far outside, a projection folds the world over: a box around the earth would come out
+    as a sliver.
+
+    Examples
+    --------
+    >>> reach(4490) is None
+    True
+    >>> [round(v) for v in reach(4546)]
+    [100, 12, 122, 43]
+    """
+    crs = pyproj.CRS.from_epsg(srid)
+    if crs.is_geographic:
+        return None
+    area = crs.area_of_use
+    if area is None or area.west > area.east:
+        return (-180.0, -_MERCATOR_LATITUDE_DEG, 180.0, _MERCATOR_LATITUDE_DEG)
+    south = max(area.south - _REACH_MARGIN_DEG, min(area.south, -_MERCATOR_LATITUDE_DEG))
+    north = min(area.north + _REACH_MARGIN_DEG, max(area.north, _MERCATOR_LATITUDE_DEG))
+    return max(area.west - _REACH_MARGIN_DEG, -180.0), south, min(area.east + _REACH_MARGIN_DEG, 180.0), north
 
 
 def transform_coordinates(x: ArrayLike, y: ArrayLike, source: SourceCRS, to_srid: int) -> tuple[Floats, Floats]:

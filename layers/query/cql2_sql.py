@@ -51,6 +51,7 @@ FUNCTIONS: dict[str, tuple[tuple[str, ...], str, str]] = {
 }
 
 _MAX_LIST = 2000
+_SQL_TYPE = {"date": "date", "timestamp": "timestamptz"}
 _TYPE_OF_KIND = {
     "text": "text", "int": "number", "num": "number", "bool": "bool", "date": "date", "datetime": "timestamp", "uuid": "uuid",
     "text[]": "array", "geometry": "geometry",
@@ -297,14 +298,34 @@ class _Compiler:
 
     def geometry(self, node: Any) -> _Value:
         wkb = geometry_literal(node, from_srid=self.srid, to_srid=self.source.srid, swap_xy=self.swap_xy)
-        return _Value(Fragment("ST_GeomFromWKB(%s, " + str(self.source.srid) + ")", (wkb,)), "geometry", node)
+        return _Value(Fragment("ST_GeomFromWKB(%s, " + str(self.source.srid) + ")", (wkb,)), "geometry", wkb)
 
     def spatial(self, op: str, arguments: list[Any], depth: int) -> _Value:
         _count(op, arguments, 2)
         left, right = (self.value(a, depth) for a in arguments)
         if left.type != "geometry" or right.type != "geometry":
             raise _type_fault(op, left.type, right.type)
-        return _Value(Fragment(_SPATIAL[op] + "(") + join([left.sql, right.sql], ", ") + ")", "bool")
+        if op in ("s_intersects", "s_disjoint"):
+            return _Value(Fragment(_SPATIAL[op] + "(") + join([left.sql, right.sql], ", ") + ")", "bool")
+        return _Value(self.relation(op, left, right), "bool")
+
+    def relation(self, op: str, left: _Value, right: _Value) -> Fragment:
+        """A relation that PostGIS knows for geometries of one kind only: a stored collection of several kinds meets none."""
+        for value in (left, right):
+            if value.literal is not None and _is_collection(value.literal):
+                raise InputError(f"{op!r} takes no GEOMETRYCOLLECTION of different kinds; ask for each part.",
+                                 zh=f"{op!r} 不支持含不同类型的几何集合，请分别查询。")  # fmt: skip
+        plain = Fragment(_SPATIAL[op] + "(") + join([left.sql, right.sql], ", ") + ")"
+        if self.source.declaration.geometry != "Geometry":
+            return plain
+        shapes, kinds = [], []
+        for value in (left, right):
+            shape = value.sql if value.literal is not None else Fragment("ST_CollectionHomogenize(") + value.sql + ")"
+            shapes.append(shape)
+            if value.literal is None:
+                kinds.append(Fragment("GeometryType(") + shape + ") <> 'GEOMETRYCOLLECTION'")
+        related = Fragment(_SPATIAL[op] + "(") + join(shapes, ", ") + ")"
+        return join([left.sql, right.sql], " && ") + " AND CASE WHEN " + join(kinds, " AND ") + " THEN " + related + " END" if kinds else plain
 
     def within_distance(self, op: str, arguments: list[Any], depth: int) -> _Value:
         _count(op, arguments, 3)
@@ -331,10 +352,16 @@ class _Compiler:
                 end = self.value(item, depth)
                 if end.type not in ("date", "timestamp"):
                     raise _type_fault("interval", end.type)
-                if end.literal is None:  # an unknown end of a stored period is an open one
-                    word = ("-infinity", "infinity")[position]
-                    end = _Value(Fragment(f"coalesce({end.sql.text}, '{word}')", end.sql.params), end.type)
                 ends.append(end)
+        # a missing end of a stored period is an open one; where both are missing nothing is known (Annex A counts no such row)
+        known = [Fragment("") if e.literal is not None else e.sql for e in ends]
+        for position, word in enumerate(("-infinity", "infinity")):
+            end, other = ends[position], known[1 - position]
+            if end.literal is None:
+                filler = Fragment(f"'{word}'::{_SQL_TYPE[end.type]}")
+                if other.text:
+                    filler = Fragment("CASE WHEN ") + other + " IS NOT NULL THEN " + filler + " END"
+                ends[position] = _Value(Fragment("coalesce(") + end.sql + ", " + filler + ")", end.type)
         if ends[0].literal is not None and ends[1].literal is not None and _after(ends[0].literal, ends[1].literal):
             raise InputError("The interval ends before it begins.", zh="时段的终点早于起点。")
         return _Value(ends[0].sql, "interval", start=ends[0], end=ends[1])
@@ -382,6 +409,11 @@ class _Compiler:
         if len(kinds) > 1:
             raise InputError("The arrays hold values of different types.", zh="两个数组的值类型不同。")
         return _Value(join([join([left.sql, right.sql], f" {sign} ") for sign in _ARRAYS[op]], " AND "), "bool")
+
+
+def _is_collection(wkb: bytes) -> bool:
+    """Whether WKB is that of a GEOMETRYCOLLECTION (type 7)."""
+    return int.from_bytes(wkb[1:5], "little" if wkb[0] else "big") % 1000 == 7
 
 
 def _shown(node: Any) -> str:

@@ -35,6 +35,7 @@ _COMPARISONS = {"=", "<>", "<", ">", "<=", ">="}
 _GEOMETRIES = {
     "POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION",
 }  # fmt: skip
+_ARRAY_FUNCTIONS = {"A_CONTAINS", "A_CONTAINEDBY", "A_EQUALS", "A_OVERLAPS"}
 _RESERVED = {"AND", "OR", "NOT", "LIKE", "BETWEEN", "IN", "IS", "NULL", "DIV"}
 _STRING_ESCAPE = re.compile(r"''|\\'")
 
@@ -55,6 +56,7 @@ class _Parser:
         self.tokens.append(("end", "", len(text), len(text)))
         self.index = 0
         self.depth = 0
+        self.in_arrays = False
 
     # -- tokens
 
@@ -201,8 +203,10 @@ class _Parser:
             return {"property": value[1:-1]}
         if kind == "op" and value == "(":
             self.index += 1
-            inner = self.expression()
-            self.expect(")")
+            inner = self.sequence(")")
+            # several values, or an argument of an array function: an array; else what the brackets hold together
+            if len(inner) == 1 and not self.in_arrays:
+                return inner[0]
             return inner
         if kind == "op" and value == "[":
             self.index += 1
@@ -225,7 +229,9 @@ class _Parser:
         if not self.is_op("("):
             return {"property": name}
         self.index += 1
+        outer, self.in_arrays = self.in_arrays, word in _ARRAY_FUNCTIONS
         arguments = self.sequence(")")
+        self.in_arrays = outer
         if word == "BBOX":
             return {"bbox": arguments}
         if word in ("DATE", "TIMESTAMP"):

@@ -9,7 +9,7 @@ import shapely
 from gis.errors import InputError
 from layers.query.cql2_sql import compile_filter
 from layers.query.fragment import Fragment, join
-from layers.query.literals import read_date, read_timestamp, to_storage
+from layers.query.literals import read_date, read_timestamp, sought_in_storage
 from layers.query.source import Source
 
 __all__ = ["bbox_filter", "datetime_filter", "ids_filter", "property_filter", "read_bbox", "words_filter"]
@@ -55,13 +55,10 @@ def bbox_filter(source: Source, box: tuple[float, float, float, float], *, srid:
     parts = []
     for low, high in spans:
         outline: shapely.Geometry = shapely.box(low, south, high, north)
-        moved: shapely.Geometry
-        if srid != source.srid:
-            longest = max(high - low, north - south)
-            moved = to_storage(shapely.segmentize(outline, longest / 8) if longest > 0 else outline, from_srid=srid, to_srid=source.srid,
-                               swap_xy=False)  # fmt: skip
-        else:
-            moved = to_storage(outline, from_srid=srid, to_srid=source.srid, swap_xy=False)
+        moved = sought_in_storage(outline, from_srid=srid, to_srid=source.srid, swap_xy=False)
+        if shapely.is_empty(moved):  # nothing of it lies where the layer's system reaches
+            parts.append(Fragment("FALSE"))
+            continue
         bounds = tuple(float(v) for v in shapely.bounds(moved))
         test = Fragment(f"t.geom && ST_MakeEnvelope(%s, %s, %s, %s, {source.srid})", bounds)
         if source.declaration.geometry != "Point" or srid != source.srid:

@@ -4,6 +4,7 @@ Nothing here skips: a client that is missing fails its test.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -25,11 +27,25 @@ from layers.registry import catalogue
 
 @dataclass(frozen=True)
 class Town:
-    """A served city: its address, its database, and how many rows each layer has."""
+    """A served city.
+
+    Attributes
+    ----------
+    url, public_url : str
+        Addresses of a server where everybody is an admin, and of one where everybody is the public.
+    counts : dict
+        Rows of each layer.
+    """
 
     url: str
+    public_url: str
     database: Database
     counts: dict[str, int]
+    log: Path
+
+    def requests(self) -> list[str]:
+        """Paths and queries that the first server was asked for so far."""
+        return re.findall(r'"GET (\S+) HTTP', self.log.read_text(encoding="utf-8", errors="replace"))
 
 
 def _value(field: FieldDeclaration) -> str:
@@ -39,7 +55,7 @@ def _value(field: FieldDeclaration) -> str:
     return {
         "int": "1", "num": "1", "bool": "true", "date": "'2026-01-01'", "datetime": "'2026-01-01T00:00:00Z'", "uuid": "gen_random_uuid()",
         "ref": "gen_random_uuid()", "text[]": "ARRAY['a']", "code": f"'{'4' * (field.length or 4)}'",
-    }.get(field.type, "'synthetic'")  # fmt: skip
+    }.get(field.type, "'s'")  # fmt: skip
 
 
 _PLACES = {
@@ -51,7 +67,7 @@ _PLACES = {
 
 
 def _give_a_row(database: Database, layer: LayerDeclaration) -> None:
-    """One row for a layer that the city leaves empty (results of analyses that were not run)."""
+    """One public row for a layer that the city leaves empty (results of analyses that were not run)."""
     values = {f.name: _value(f) for f in layer.all_fields if f.required and f.type != "geometry"}
     with database.begin() as connection, change_set(connection, layer=layer.name, action="load") as change:
         values |= {"id": "gen_random_uuid()", "classification": "'public'", "change_id": str(change.id)}
@@ -76,7 +92,7 @@ def _ready(url: str, server: "subprocess.Popen[bytes]") -> None:
 
 @pytest.fixture(scope="session")
 def town(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    """The city, built and served; no layer of it is empty."""
+    """The city, built and served; no layer of it is empty for anybody."""
     url, home = cluster.create_database("test_clients"), tmp_path_factory.mktemp("home")
     environment = {**os.environ, "BAIGE_DATABASE_URL": url, "BAIGE_HOME": str(home)}
     baige = [sys.executable, "-m", "api.cli"]
@@ -87,22 +103,34 @@ def town(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> 
     with database.begin() as connection:
         layers = catalogue(connection)
     for name, layer in layers.items():
+        sql = f"SELECT count(*), count(*) FILTER (WHERE classification = 'public') FROM baige.{name}"
         with database.begin() as connection:
-            counts[name] = int(connection.execute(sa.text(f"SELECT count(*) FROM baige.{name}")).scalar_one())
-        if counts[name] == 0:
+            counts[name], public = connection.execute(sa.text(sql)).one()
+        if not counts[name]:
             _give_a_row(database, layer)
             counts[name] = 1
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = [*baige, "serve", "--port", str(port), "--no-jobs", "--anonymous-role", "admin"]
-    server = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+        elif not public:
+            with database.begin() as connection:
+                placed = "WHERE geom IS NOT NULL" if layer.has_geometry else ""
+                first = f"SELECT id FROM baige.{name} {placed} LIMIT 1"
+                connection.execute(sa.text(f"UPDATE baige.{name} SET classification = 'public' WHERE id = ({first})"))
+    log = home / "requests.log"
+    servers, addresses = [], []
     try:
-        _ready(address, server)
-        yield Town(address, database, counts)
+        with log.open("wb") as out:
+            for role, output in (("admin", out), ("public", subprocess.DEVNULL)):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", 0))
+                    port = probe.getsockname()[1]
+                words = [*baige, "-v", "serve", "--port", str(port), "--no-jobs", "--workers", "1", "--anonymous-role", role]
+                servers.append(subprocess.Popen(words, env=environment, stdout=output, stderr=subprocess.STDOUT))
+                addresses.append(f"http://127.0.0.1:{port}")
+        for address, server in zip(addresses, servers, strict=True):
+            _ready(address, server)
+        yield Town(addresses[0], addresses[1], database, counts, log)
     finally:
-        server.terminate()
-        server.wait(30)
+        for server in servers:
+            server.terminate()
+            server.wait(30)
         database.dispose()
         shutil.rmtree(home, ignore_errors=True)

@@ -7,23 +7,18 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "scripts"))
 
-from qgis.core import QgsApplication, QgsGeometry, QgsNetworkAccessManager, QgsPointXY, QgsProject, QgsVectorLayer, QgsWkbTypes
+from qgis.core import QgsApplication, QgsGeometry, QgsPointXY, QgsProject, QgsVectorLayer, QgsWkbTypes
 from qgis.gui import QgsMapCanvas, QgsMapToolIdentify
-from qgis.PyQt.QtWidgets import QApplication
 from qgis_picture import feature_layer
 
 
 def read(url: str, names: list[str]) -> dict[str, Any]:
-    """All rows of each collection, with the addresses that QGIS asked for."""
-    asked: list[str] = []
-    QgsNetworkAccessManager.instance().requestAboutToBeCreated.connect(lambda request: asked.append(request.request().url().toString()))
+    """What QGIS makes of each collection, and how many rows it gets."""
     found = {}
     for name in names:
-        asked.clear()
         layer = feature_layer(url, name)
         ids, kinds, box = [], set(), None
         for feature in layer.getFeatures():
@@ -34,11 +29,9 @@ def read(url: str, names: list[str]) -> dict[str, Any]:
                 here = geometry.boundingBox()
                 box = here if box is None else box
                 box.combineExtentWith(here)
-        QApplication.processEvents()
-        pages = [parse_qs(urlsplit(a).query) for a in asked if urlsplit(a).path.endswith("/items")]
         found[name] = {
             "spatial": layer.isSpatial(), "crs": layer.crs().authid(), "counted": layer.featureCount(), "rows": len(ids), "distinct": len(set(ids)),
-            "kinds": sorted(kinds), "limits": [int(p["limit"][0]) for p in pages if "limit" in p], "fields": [f.name() for f in layer.fields()],
+            "kinds": sorted(kinds),
             "box": None if box is None else [box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum()],
         }  # fmt: skip
     return found

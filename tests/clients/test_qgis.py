@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import numpy as np
@@ -18,7 +19,8 @@ PYTHON = "/usr/bin/python3"
 
 def qgis(tmp_path: Path, script: Path, *words: str) -> str:
     """What a script that QGIS's Python runs prints."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen", "LC_ALL": "C.UTF-8", "XDG_RUNTIME_DIR": str(tmp_path)}
+    home = str(tmp_path)
+    environment = {"PATH": os.environ["PATH"], "HOME": home, "XDG_RUNTIME_DIR": home, "QT_QPA_PLATFORM": "offscreen", "LC_ALL": "C.UTF-8"}
     ran = subprocess.run([PYTHON, str(script), *words], env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stdout
@@ -32,6 +34,7 @@ def test_every_collection_is_read_to_the_last_row(town: Any, tmp_path: Path) -> 
     described = {c["id"]: c for c in httpx.get(f"{town.url}/collections", timeout=60).json()["collections"]}
     assert set(described) == set(town.counts)
     found = asked(tmp_path, "read", town.url, *described)
+    pages = [urlsplit(path) for path in town.requests()]
     for name, layer in found.items():
         rows = town.counts[name]
         assert (layer["counted"], layer["rows"], layer["distinct"]) == (rows, rows, rows), name
@@ -43,7 +46,8 @@ def test_every_collection_is_read_to_the_last_row(town: Any, tmp_path: Path) -> 
         box = described[name]["extent"]["spatial"]["bbox"][0]
         assert np.allclose(layer["box"], box, atol=2e-5), name
         if rows > 1000:  # the page size of the API document, and as many pages as are needed
-            assert layer["limits"].count(1000) == -(-rows // 1000), name
+            limits = [parse_qs(p.query)["limit"] for p in pages if p.path == f"/collections/{name}/items"]
+            assert limits.count(["1000"]) == -(-rows // 1000), name
 
 
 def test_a_click_identifies_the_feature_under_it(town: Any, tmp_path: Path) -> None:
@@ -72,5 +76,5 @@ def test_tiles_and_features_are_drawn(town: Any, tmp_path: Path) -> None:
     assert len(np.unique(tiles, axis=0)) > 50
     qgis(tmp_path, PICTURE, town.url, str(out))
     whole = np.asarray(Image.open(out).convert("RGB")).reshape(-1, 3)
-    assert 0.02 < (whole != tiles).any(axis=1).mean()
+    assert (whole != tiles).any(axis=1).mean() > 0.02
     assert (whole == 255).all(axis=1).mean() < 0.2, "land use and water leave no ground empty"

@@ -28,7 +28,13 @@ EARLY, LATE = dt.date.min, dt.date.max
 
 
 def period(row: Row) -> tuple[dt.date, dt.date]:
+    """As ``datetime=`` takes it: a missing end is open."""
     return row["valid_from"] or EARLY, row["valid_to"] or LATE
+
+
+def dated(row: Row) -> bool:
+    """An INTERVAL of CQL2 is unknown where both ends are missing."""
+    return bool(row["valid_from"] or row["valid_to"])
 
 
 #: CQL2 text, and whether a row meets it. A missing value meets no comparison, and no negated one (three-valued logic).
@@ -88,11 +94,11 @@ CASES: list[tuple[str, Callable[[Row], bool]]] = [
     ("T_DURING(built, INTERVAL('2018-01-01', '2020-01-01'))", lambda r: r["built"] is not None and dt.date(2018, 1, 1) < r["built"] < DAY),
     ("T_INTERSECTS(built, INTERVAL('..', '2020-01-01'))", lambda r: r["built"] is not None and r["built"] <= DAY),
     ("T_INTERSECTS(INTERVAL(valid_from, valid_to), INTERVAL('2019-01-01', '2020-01-01'))",
-     lambda r: period(r)[0] <= DAY and period(r)[1] >= dt.date(2019, 1, 1)),
+     lambda r: dated(r) and period(r)[0] <= DAY and period(r)[1] >= dt.date(2019, 1, 1)),
     ("T_DISJOINT(INTERVAL(valid_from, valid_to), INTERVAL('2019-01-01', '2020-01-01'))",
      lambda r: period(r)[1] < dt.date(2019, 1, 1) or period(r)[0] > DAY),
     ("T_CONTAINS(INTERVAL(valid_from, valid_to), INTERVAL('2019-01-01', '2019-02-01'))",
-     lambda r: period(r)[0] < dt.date(2019, 1, 1) and period(r)[1] > dt.date(2019, 2, 1)),
+     lambda r: dated(r) and period(r)[0] < dt.date(2019, 1, 1) and period(r)[1] > dt.date(2019, 2, 1)),
     ("T_OVERLAPS(INTERVAL(valid_from, valid_to), INTERVAL('2019-01-01', '2021-01-01'))",
      lambda r: period(r)[0] < dt.date(2019, 1, 1) < period(r)[1] < dt.date(2021, 1, 1)),
     ("T_OVERLAPPEDBY(INTERVAL(valid_from, valid_to), INTERVAL('2019-01-01', '2021-01-01'))",
