@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import edits, items, pages, processes, rasters, records, river, rules, schemas, styles, tiles
+from api import edits, items, pages, processes, rasters, records, river, rules, scenarios, schemas, styles, tiles
 from api.access import key_in_address
 from api.asking import language, reject_unknown
 from api.live import Counters, LiveCatalogue
@@ -255,6 +255,8 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/rules/waivers", rules.post_waiver, methods=["POST"]),
         Route("/rules/waivers/{waiver}", rules.delete_waiver, methods=["DELETE"]),
         Route("/rules/{rule}", rules.get_rule),
+        Route("/scenarios", scenarios.get_scenarios),
+        Route("/scenarios/preview", scenarios.post_preview, methods=["POST"]),
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
         Route("/portal", _to_portal),

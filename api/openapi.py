@@ -249,6 +249,17 @@ def _add_services(paths: dict[str, Any]) -> None:
         add(f"/river{name}", summary, data, f"river{name.removeprefix('/').title()}")
         asked: dict[str, dict[str, Any]] = {**schemas, "version": {"type": "integer", "minimum": 1}}
         paths[f"/river{name}"]["get"]["parameters"] += [_parameter(n, schema, n) for n, schema in asked.items()]
+    add("/scenarios", "Scenarios that are kept", data, "scenarios")
+    add("/scenarios/preview", "What changes of cameras would bring", data, "previewScenario", method="post")
+    preview = paths["/scenarios/preview"]["post"]
+    preview["parameters"] = [_ref("parameters", "lang")]
+    preview["requestBody"] = {"required": True, "content": {_JSON: {"schema": {
+        "type": "object", "required": ["rows"],
+        "properties": {"rows": {"type": "array", "maxItems": 2000, "items": {"type": "object"}},
+                       "focus": {"type": "array", "items": {"type": "string"}}}}}}}  # fmt: skip
+    for operation in (preview, paths["/scenarios"]["get"]):
+        for code in ("403", "409", "413", "415"):
+            operation["responses"][code] = _ref("responses", code)
     add("/rules", "Rules and their sources", data, "rules")
     add("/rules/{rule}", "A rule and its source", data, "rule", "rule")
     add("/rules/waivers", "Waivers of findings", data, "waivers")

@@ -169,7 +169,7 @@ def _results(state: State, job: dict[str, Any]) -> Response:
         if not path.is_file():
             raise NotFound("The file has been removed.", zh="文件已被清除。")
         name = f"{result['collection']}.{result['format']}"
-        return FileResponse(path, media_type=FORMATS[result["format"]], filename=name, headers={"Cache-Control": "no-store"})
+        return FileResponse(path, media_type=FORMATS.get(result["format"], "application/pdf"), filename=name, headers={"Cache-Control": "no-store"})
     run = result.get("run_id")
     process = available().get(job["process"])
     links = []

@@ -72,7 +72,7 @@ class Scenario(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,60}$")
+    name: str = Field(pattern=r"^[\w.-]{1,60}$")
     title_zh: str = ""
     title_en: str = ""
     change: tuple[Change, ...] = Field(max_length=10_000)

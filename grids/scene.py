@@ -14,7 +14,7 @@ from gis.visibility_surface import Buildings, Surface, Terrain
 from layers.frames import read_frame
 from layers.rasters import dem_parts
 
-__all__ = ["Scene", "read_scene"]
+__all__ = ["Ground", "Scene", "read_ground", "read_scene", "surface_of"]
 
 #: A camera indoors sees nothing of the street, one that was taken away sees nothing at all.
 _OUTDOORS = "coalesce(room_type, 1) = 1 AND coalesce(device_state, 'in_use') <> 'removed'"
@@ -55,6 +55,19 @@ class Scene:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Ground:
+    """Cameras and terrain, as `Scene` has them; ``missing_m`` is the height taken where none is known."""
+
+    srid: int
+    cameras: gpd.GeoDataFrame
+    left_out: dict[str, int]
+    terrain: Terrain | None
+    missing_m: float | None
+    terrain_filled: float
+    notes: tuple[str, ...]
+
+
 def read_scene(connection: Connection, city: CityConfig, home: Path, *, cell_m: float | None = None) -> Scene:
     """Read what lines of sight need.
 
@@ -70,19 +83,29 @@ def read_scene(connection: Connection, city: CityConfig, home: Path, *, cell_m: 
     BackendError
         Database or raster cannot be read.
     """
+    ground = read_ground(connection, city, home)
+    buildings = read_frame(connection, "building", columns=["height_m", "building_kind"], srid=ground.srid)
+    water = read_frame(connection, "water", columns=["name_zh"], srid=ground.srid)
+    water = water[shapely.get_dimensions(water.geometry.to_numpy()) == 2]
+    surface = surface_of(ground, buildings, city, cell_m=cell_m)
+    return Scene(
+        ground.srid, ground.cameras, ground.left_out, buildings, water, surface, ground.terrain_filled, ground.notes
+    )
+
+
+def read_ground(connection: Connection, city: CityConfig, home: Path) -> Ground:
+    """Read the cameras and the terrain around them.
+
+    Raises
+    ------
+    BackendError
+        Database or raster cannot be read.
+    """
     srid = city.analysis_srid
     cameras = read_frame(connection, "camera_site", columns=_CAMERA_COLUMNS, srid=srid, where=sa.text(_OUTDOORS))
     total = connection.exec_driver_sql("SELECT count(id) FROM baige.camera_site").scalar_one()
     left_out = {"indoor_or_removed": int(total) - len(cameras)} if total > len(cameras) else {}
-    buildings = read_frame(connection, "building", columns=["height_m", "building_kind"], srid=srid)
-    water = read_frame(connection, "water", columns=["name_zh"], srid=srid)
-    water = water[shapely.get_dimensions(water.geometry.to_numpy()) == 2]
     terrain, filled, notes = _terrain(connection, home, cameras, srid)
-    footprints = (
-        Buildings.from_polygons(buildings.geometry.to_numpy(), buildings["height_m"].to_numpy(dtype=float))
-        if len(buildings)
-        else None
-    )
     missing: float | None = None
     if terrain is not None and len(cameras):
         west, south, east, north = terrain.chain[-1].bounds
@@ -94,14 +117,23 @@ def read_scene(connection: Connection, city: CityConfig, home: Path, *, cell_m: 
                 *notes,
                 f"{outside} cameras stand outside the terrain model: level ground at {missing:.0f} m assumed there",
             )
-    surface = Surface(
+    return Ground(srid, cameras, left_out, terrain, missing, filled, notes)
+
+
+def surface_of(ground: Ground, buildings: gpd.GeoDataFrame, city: CityConfig, *, cell_m: float | None = None) -> Surface:
+    """The surface of lines of sight: the terrain with these buildings on it."""
+    footprints = (
+        Buildings.from_polygons(buildings.geometry.to_numpy(), buildings["height_m"].to_numpy(dtype=float))
+        if len(buildings)
+        else None
+    )
+    return Surface(
         cell_m=cell_m or city.coverage.cell_m,
-        terrain=terrain,
+        terrain=ground.terrain,
         buildings=footprints,
-        dem_missing_m=missing,
+        dem_missing_m=ground.missing_m,
         refraction=city.coverage.refraction,
     )
-    return Scene(srid, cameras, left_out, buildings, water, surface, filled, notes)
 
 
 def _terrain(

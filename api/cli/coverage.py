@@ -182,7 +182,8 @@ def compare(
 ) -> None:
     """Coverage before and after a scenario. 对比方案实施前后的覆盖。
 
-    SCENARIO is a TOML file of changes to the cameras, or the name of one compared before. SCENARIO 为方案文件（TOML）或已存方案名称。
+    SCENARIO is a TOML file of changes to the cameras, or the name of one kept in the portal or compared before. SCENARIO
+    为方案文件（TOML），或门户中保存、曾经对比过的方案名称。
     """
     from grids.scenario import compare as run_compare
 
@@ -206,11 +207,15 @@ def compare(
 
 def _scenario(database: Any, text: str) -> Any:
     from grids.scenario_changes import load_scenario, stored_scenario
+    from grids.scenario_rows import kept_scenario
 
     if text.endswith(".toml") or Path(text).is_file():
         return load_scenario(Path(text))
     with database.begin(readonly=True) as connection:
-        return stored_scenario(connection, text)
+        try:
+            return kept_scenario(connection, text)
+        except NotFound:
+            return stored_scenario(connection, text)
 
 
 def _on_bar(app: AppContext, bar: Any) -> Any:

@@ -57,6 +57,19 @@ def _export(settings: Settings, database: Database, job: dict[str, Any]) -> dict
     return {"file": target.name, "collection": source.name, "format": form, "bytes": target.stat().st_size}
 
 
+def _done(settings: Settings, store: JobStore, job: dict[str, Any], attempt: int) -> dict[str, Any]:
+    """Run the command of a job; a file that it writes is kept with the job."""
+    process = PROCESSES[job["process"]]
+    words = process.command(job["inputs"]) if process.command is not None else []
+    if not process.file:
+        return _command(store, job, attempt, words)
+    folder = settings.home / "jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{job['id']}.{process.file}"
+    _command(store, job, attempt, [*words, "--out", str(target)])
+    return {"file": target.name, "collection": process.id, "format": process.file, "bytes": target.stat().st_size}
+
+
 def _command(store: JobStore, job: dict[str, Any], attempt: int, words: list[str]) -> dict[str, Any]:
     """Run a command of Baige; what it writes to standard output is the result."""
     run = subprocess.Popen(
@@ -92,7 +105,7 @@ def main() -> int:
         return 0
     process = PROCESSES[job["process"]]
     try:
-        result = _export(settings, database, job) if process.command is None else _command(store, job, attempt, process.command(job["inputs"]))
+        result = _export(settings, database, job) if process.command is None else _done(settings, store, job, attempt)
     except BaigeError as error:
         store.finish(job_id, attempt, status="failed", message=error.message)
     except RuntimeError as error:

@@ -26,6 +26,8 @@ class Process:
         Words of the command line for the inputs; None for ``export``, which runs with the rights of the asker.
     module : str
         The module of ``api.cli`` that must be there.
+    file : str
+        Ending of the file that the command writes to its option ``--out``; empty where it prints its result.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Process:
     module: str
     command: Callable[[dict[str, Any]], list[str]] | None = None
     results: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -78,8 +81,25 @@ PROCESSES: dict[str, Process] = {
         Process(
             "propose-sites", ("Sites for new cameras", "新增点位建议"),
             ("Where new cameras would see most of what is not watched.", "新增摄像机的最佳位置。"),
-            {"count": {"type": "integer", "minimum": 1, "maximum": 10000, "x-required": True, "title": "How many 数量"}},
-            "site", lambda i: ["site", "propose", *_options(i, count="--count")], ("site_proposal",),
+            {"count": {"type": "integer", "minimum": 1, "maximum": 10000, "title": "How many 数量"},
+             "budget": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e12, "title": "Or most to spend, in yuan 或预算（元）"},
+             "area": {"type": "string", "pattern": "^[0-9]{2,12}$", "title": "Administrative code 区划代码"}},
+            "site", lambda i: ["site", "propose", *_options(i, count="--count", budget="--budget", area="--area")], ("site_proposal",),
+        ),
+        Process(
+            "compare-scenario", ("Compare a scenario", "方案对比"),
+            ("Coverage of the whole city before and after a scenario that is kept.", "已存方案实施前后的全市覆盖对比。"),
+            {"scenario": {"type": "string", "pattern": r"^[\w.-]{1,60}$", "x-required": True, "title": "Scenario 方案"},
+             "base": {"type": "string", "pattern": r"^[\w.-]{1,60}$", "title": "Another scenario to start from 基准方案"},
+             "mode": {"type": "string", "enum": ["exact", "fast"], "default": "exact", "title": "Lines of sight 视线计算方式"}},
+            "coverage", lambda i: ["coverage", "compare", *_options(i, mode="--mode", base="--base"), "--", i["scenario"]],
+        ),
+        Process(
+            "report", ("Report as PDF", "生成报告（PDF）"),
+            ("The report of the newest coverage run.", "最近一次覆盖计算的报告。"),
+            {"area": {"type": "string", "pattern": "^[0-9]{2,12}$", "title": "Administrative code 区划代码"},
+             "lang": {"type": "string", "enum": ["zh", "en"], "default": "zh", "title": "Language 语言"}},
+            "report", lambda i: ["report", *_options(i, area="--area", lang="--lang")], file="pdf",
         ),
         Process(
             "layout-check", ("Check the layout", "布局检查"), ("Ring, zones, grids and points against their rules.", "检查圈、片、格、点布局。"), {},

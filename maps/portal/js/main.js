@@ -10,15 +10,17 @@ import { setUpSearch } from "./search.js";
 import { openTable, setUpTable } from "./table.js";
 import { setUpTools } from "./tools.js";
 import { paintCoverage, plannerPanel } from "./planner.js";
+import { planPanel, setUpPlanning } from "./plan-panel.js";
 import { officerPanel } from "./officer.js";
 import { keepState, readState, state } from "./state.js";
 
-const TABS = [["layers", "图层", "Layers"], ["planner", "规划", "Planner"], ["officer", "监管", "Officer"], ["selection", "选区", "Selection"]];
+const TABS = [["layers", "图层", "Layers"], ["planner", "规划", "Planner"], ["scenario", "方案", "Scenario"], ["officer", "监管", "Officer"], ["selection", "选区", "Selection"]];
 const made = new Map();
 
 async function contentOf(name) {
   if (name === "layers") return layersPanel(openTable);
   if (name === "planner") return plannerPanel();
+  if (name === "scenario") return planPanel();
   if (name === "officer") return officerPanel();
   return el("section", {}, el("p", { class: "note" }, both("用“框选”在地图上拖出矩形，这里显示统计。", "Drag a rectangle with “Select”; its statistics appear here.")));
 }
@@ -100,13 +102,16 @@ async function start() {
   const drawing = new Set(state.on);
   for (const layer of [...catalogue.layers.values()].sort((a, b) => a.height - b.height)) if (drawing.has(layer.name)) setLayer(layer.name, true);
   setUpSectors();
+  const plans = ["planner", "admin"].includes(catalogue.role) && catalogue.layers.has("camera_plan");
+  if (!plans) TABS.splice(TABS.findIndex(([name]) => name === "scenario"), 1);
+  else setUpPlanning();
   setUpTabs();
   setUpSearch();
   setUpTable();
   setUpTools((content) => openTab("selection", content));
   document.addEventListener("baige:language", () => {
     heading();
-    for (const name of ["planner", "officer"]) made.delete(name);
+    for (const name of ["planner", "scenario", "officer"]) made.delete(name);
     openTab(state.tab);
     if (state.picked) openFeature(...state.picked.split("/"));
   });

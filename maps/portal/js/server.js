@@ -17,14 +17,15 @@ export class Refused extends Error {
   }
 }
 
-export async function ask(path, { signal, ...options } = {}) {
+// `quiet`: what goes wrong is told by the caller.
+export async function ask(path, { signal, quiet, ...options } = {}) {
   let response;
   try {
     // Without credentials of the browser's own: a 401 must come to us, not open the browser's password window.
     response = await fetch(root + path, { credentials: "omit", ...options, headers: { ...headers(), "Accept-Language": document.documentElement.lang, ...options.headers }, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    tell("服务器没有应答，请稍后再试。", "The server does not answer; try again later.", { bad: true });
+    if (!quiet) tell("服务器没有应答，请稍后再试。", "The server does not answer; try again later.", { bad: true });
     throw new Refused(0, "offline");
   }
   if (!response.ok) {
@@ -33,7 +34,7 @@ export async function ask(path, { signal, ...options } = {}) {
     if (response.status === 401) {
       setKey("");
       tell("密钥无效或已过期，请重新输入。", "The key is not valid or has expired; enter it again.", { bad: true, stay: true });
-    } else tell(text, text, { bad: true });
+    } else if (!quiet) tell(text, text, { bad: true });
     throw new Refused(response.status, text);
   }
   return response;

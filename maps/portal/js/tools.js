@@ -5,6 +5,7 @@ import { count, quoted } from "./server.js";
 import { identify } from "./detail.js";
 import { map, scratch } from "./map.js";
 import { isOn } from "./layers.js";
+import { planning } from "./plan-panel.js";
 
 const RADIUS = 6371008.8;
 let mode = "", corners = [], dragging = null;
@@ -136,7 +137,7 @@ export function setUpTools(place) {
   }));
   labelled(bar);
   map.on("click", (event) => {
-    if (mode === "measure") { corners.push([event.lngLat.lng, event.lngLat.lat]); drawMeasure(); } else if (!mode) identify(event.point);
+    if (mode === "measure") { corners.push([event.lngLat.lng, event.lngLat.lat]); drawMeasure(); } else if (!mode && !planning.on) identify(event.point);
   });
   map.on("dblclick", () => { if (mode === "measure") leave(); });
   map.on("mousedown", (event) => { if (mode === "select") dragging = [event.lngLat.lng, event.lngLat.lat]; });

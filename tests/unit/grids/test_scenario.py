@@ -137,7 +137,7 @@ def test_nonsense_is_refused_by_name(change: dict) -> None:
 
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
-    path.write_text('name = "北"\n', encoding="utf-8")
+    path.write_text('name = "a b"\n', encoding="utf-8")
     with pytest.raises(InputError, match="name"):
         load_scenario(path)
     path.write_text('name = "a"\n[[change]]\naction = "remove"\ncamera = "c1"\n', encoding="utf-8")
