@@ -23,7 +23,7 @@ from layers.query import writing
 from layers.query.fragment import Fragment
 from layers.query.source import Source
 
-__all__ = ["collection_edit", "feature_edit"]
+__all__ = ["collection_edit", "feature_edit", "refuse_faults", "require_writer"]
 
 _WRITERS = {"officer", "planner", "admin"}
 _MEDIA = {"application/geo+json", "application/json", "application/merge-patch+json", "application/vnd.geo+json"}
@@ -52,11 +52,16 @@ def _may_write(source: Source, principal: Principal, request: Request, *, featur
         lang = language(request.query_params, request.headers)
         text = "分析结果图层不可编辑。" if lang == "zh" else "Results of an analysis are not edited."
         return problem(405, text, lang=lang, headers={"Allow": _allowed(source, principal, feature=feature)})
+    require_writer(principal)
+    return None
+
+
+def require_writer(principal: Principal) -> None:
+    """Refuse a role that never writes."""
     if principal.role not in _WRITERS:
         if principal.key_id:
             raise Forbidden("This role may not write.", zh="当前角色无权写入。")
         raise Unauthorized("Writing needs an access key.", zh="写入需要访问密钥。")
-    return None
 
 
 async def _body(request: Request) -> Any:
@@ -76,7 +81,8 @@ def _body_crs(state: State, source: Source, request: Request) -> ApiCRS:
     return read_crs(text, state.crs(source), parameter="Content-Crs") if text else CRS84
 
 
-def _refuse(faults: list[writing.Fault]) -> None:
+def refuse_faults(faults: list[writing.Fault]) -> None:
+    """Raise what is wrong with a body, if anything is."""
     if faults:
         first = faults[0]
         raise Invalid(
@@ -130,7 +136,7 @@ def _insert(
         if "src_crs" in row.values and row.values["src_crs"] is None:
             row.values["src_crs"] = str(crs.srid)
         rows.append((row, _own_id(feature)))
-    _refuse(faults)
+    refuse_faults(faults)
     with (
         database.begin(principal, timeout_s=_TIMEOUT_S) as connection,
         change_set(connection, layer=source.name, action="create", note="api") as change,
@@ -173,7 +179,7 @@ async def feature_edit(request: Request) -> Response:
             raise InputError("The id of the body is not that of the address.", zh="请求体的 id 与地址不一致。")
         partial = request.method == "PATCH"
         row, faults = writing.read_feature(source, body, path="", srid=crs.srid, swap_xy=crs.swap_xy, partial=partial)
-        _refuse(faults)
+        refuse_faults(faults)
     versions = _wanted_versions(request.headers.get("if-match"))
     version = await asyncio.to_thread(_change, state.database, principal, source, feature_id, row, versions, request.method)
     headers = {"Cache-Control": "no-store"}

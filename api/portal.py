@@ -11,6 +11,8 @@ from api.access import principal_of
 from api.asking import reject_unknown
 from api.extents import extent_of
 from api.items import FRESH, read_count
+from api.officer import officer_routes
+from api.offline import offline_routes
 from api.state import State, etag_of, matches, not_modified, scope_of
 from gis.errors import BackendError, InputError, NotFound
 from layers.query.fragment import Fragment
@@ -135,4 +137,6 @@ def portal_routes() -> list[BaseRoute]:
         Route("/portal/chainage", _chainage),
         Route("/portal/labels/{collection}", _labels),
         Route("/portal/lib/{name}", _maplibre),
+        *officer_routes(),
+        *offline_routes(),
     ]

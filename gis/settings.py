@@ -1,16 +1,27 @@
 """Settings by concern, read from the environment (prefix ``BAIGE_``) once, in the CLI root or the application factory, and handed down."""
 
 import tomllib
+from datetime import date
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gis.errors import ConfigError
 
-__all__ = ["CameraDefaults", "CameraType", "CityConfig", "CoverageConfig", "LayoutConfig", "Settings", "load_city"]
+__all__ = [
+    "CameraDefaults",
+    "CameraType",
+    "CityConfig",
+    "CoverageConfig",
+    "InspectionConfig",
+    "LayoutConfig",
+    "Settings",
+    "WaterQuality",
+    "load_city",
+]
 
 
 class _Frozen(BaseModel):
@@ -63,6 +74,33 @@ class CameraType(_Frozen):
     ptz_type: int
 
 
+class InspectionConfig(_Frozen):
+    """How often outfalls are inspected, and how long what was seen there holds. Days, hours."""
+
+    interval_days: dict[str, int] = Field({"default": 90}, description="by category (cat1) of the outfall, or ``default``")
+    exempt_stages: tuple[str, ...] = ("closed",)
+    state_valid_days: int = Field(30, gt=0)
+    monitor_valid_hours: int = Field(24, gt=0)
+
+    @model_validator(mode="after")
+    def _has_default(self) -> "InspectionConfig":
+        if "default" not in self.interval_days or min(self.interval_days.values()) < 1:
+            raise ValueError("interval_days needs 'default', and whole days from 1 on")
+        return self
+
+
+class WaterQuality(_Frozen):
+    """Limits of the classes I to V of surface water for one pollutant, and where they are written."""
+
+    pollutant: str
+    unit: str
+    limits: tuple[float, float, float, float, float]
+    source: str
+    valid_from: date | None = None
+    valid_to: date | None = None
+    verified: bool = False
+
+
 class CityConfig(_Frozen):
     """What differs from city to city; the contents of a city file (TOML).
 
@@ -83,6 +121,8 @@ class CityConfig(_Frozen):
     gap_weights: dict[str, float] = {}
     rules: dict[str, float] = {}
     camera_types: dict[str, CameraType] = {}
+    inspection: InspectionConfig = InspectionConfig()
+    water_quality: tuple[WaterQuality, ...] = ()
 
 
 def load_city(path: Path | None = None) -> CityConfig:

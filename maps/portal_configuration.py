@@ -98,6 +98,8 @@ def portal_configuration(layers: Mapping[str, LayerDeclaration], *, role: str, c
     return {
         "city": {"zh": city.name_zh, "en": city.name_en, "bounds": list(city.bounds), "river": [city.river_zh, city.river_en]},
         "role": role,
+        "quality": [limit.model_dump(mode="json") for limit in city.water_quality],
+        "inspection": city.inspection.model_dump(mode="json"),
         "themes": [
             {"name": theme, "zh": theme_title(theme, "zh"), "en": theme_title(theme, "en"), "layers": [layer.name for layer in group]}
             for theme, group in by_theme(shown).items()

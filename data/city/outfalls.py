@@ -146,17 +146,19 @@ def outfall_layers(plan: Plan, sites: OutfallSites) -> tuple[dict[str, gpd.GeoDa
             "built_date": [date(2001, 1, 1) + timedelta(days=int(d)) for d in rng.integers(0, 5800, n)],
             "responsible_org": [f"合成排污单位{k + 1:03d}号" for k in range(n)],
             "permit_no": [f"91420500SYN{k + 1:06d}P" if a != "none" else None for k, a in enumerate(approval)],
+            "state_at": [datetime(2018, 12, 31, 8, tzinfo=UTC)] * n,
+            "monitor_state": rng.choice(np.array(["on", "off", "none"], dtype=object), n, p=[0.3, 0.05, 0.65]),
         },
         seed=seed,
         classification="internal",
         positional_acc_m=2.0,
     )
-    ids = outfall["id"].to_numpy(dtype=object)
+    ids, codes = outfall["id"].to_numpy(dtype=object), outfall["admin_code"].to_numpy(dtype=object)
     answers = {name: ids[index].tolist() for name, index in sites.faults.items()}
     return {
         "outfall": outfall,
-        "outfall_sample": _samples(plan, ids),
-        "outfall_inspection": _inspections(plan, ids),
+        "outfall_sample": _samples(plan, ids, codes),
+        "outfall_inspection": _inspections(plan, ids, codes),
     }, answers
 
 
@@ -168,7 +170,7 @@ _POLLUTANTS: tuple[tuple[str, str, float, float], ...] = (
 )
 
 
-def _samples(plan: Plan, ids: NDArray[np.object_]) -> gpd.GeoDataFrame:
+def _samples(plan: Plan, ids: NDArray[np.object_], codes: NDArray[np.object_]) -> gpd.GeoDataFrame:
     rng = rng_for(plan.seed, "samples")
     outfall = np.tile(np.repeat(ids, len(_POLLUTANTS)), 6)
     kind = np.tile(np.arange(len(_POLLUTANTS)), len(ids) * 6)
@@ -185,6 +187,7 @@ def _samples(plan: Plan, ids: NDArray[np.object_]) -> gpd.GeoDataFrame:
         None,
         {
             "outfall_id": outfall,
+            "admin_code": np.tile(np.repeat(codes, len(_POLLUTANTS)), 6),
             "pollutant": np.array([p[0] for p in _POLLUTANTS], dtype=object)[kind],
             "value": np.round(value, 3),
             "unit": np.array([p[1] for p in _POLLUTANTS], dtype=object)[kind],
@@ -197,7 +200,7 @@ def _samples(plan: Plan, ids: NDArray[np.object_]) -> gpd.GeoDataFrame:
     )
 
 
-def _inspections(plan: Plan, ids: NDArray[np.object_]) -> gpd.GeoDataFrame:
+def _inspections(plan: Plan, ids: NDArray[np.object_], codes: NDArray[np.object_]) -> gpd.GeoDataFrame:
     rng = rng_for(plan.seed, "inspections")
     n = len(ids) * 4
     outfall = np.tile(ids, 4)
@@ -220,6 +223,7 @@ def _inspections(plan: Plan, ids: NDArray[np.object_]) -> gpd.GeoDataFrame:
         None,
         {
             "outfall_id": outfall,
+            "admin_code": np.tile(codes, 4),
             "inspected_at": when,
             "discharging": discharging,
             "colour": [

@@ -95,6 +95,17 @@ GRANT USAGE ON SCHEMA baige, baige_history, baige_sys TO {roles};
 GRANT SELECT ON baige_sys.layer, baige_sys.storage, baige_sys.reclassified TO {roles};
 GRANT SELECT ON baige_sys.run, baige_sys.raster TO baige_viewer, baige_officer, baige_planner, baige_admin;
 GRANT SELECT ON baige_sys.change_set, baige_sys.load_run, baige_sys.quarantine TO baige_admin;
+-- Photos follow their inspection and its outfall: the policies of both apply to the asking role.
+ALTER TABLE baige_sys.inspection_photo ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS of_outfall ON baige_sys.inspection_photo;
+CREATE POLICY of_outfall ON baige_sys.inspection_photo USING (EXISTS (
+    SELECT 1 FROM baige.outfall_inspection i JOIN baige.outfall o ON o.id = i.outfall_id WHERE i.id = inspection_id))
+    WITH CHECK (EXISTS (
+    SELECT 1 FROM baige.outfall_inspection i JOIN baige.outfall o ON o.id = i.outfall_id WHERE i.id = inspection_id
+    AND (coalesce(current_setting('baige.district', true), '') = '' OR o.admin_code ^@ current_setting('baige.district', true))));
+GRANT SELECT ON baige_sys.inspection_photo TO baige_viewer, baige_officer, baige_planner, baige_admin;
+GRANT INSERT ON baige_sys.inspection_photo TO baige_officer, baige_planner, baige_admin;
+
 REVOKE EXECUTE ON FUNCTION baige_sys.begin_change(text, text, text), baige_sys.count_inserted(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION baige_sys.begin_change(text, text, text), baige_sys.count_inserted(bigint)
     TO baige_officer, baige_planner, baige_admin;

@@ -2,7 +2,7 @@
 import { askJSON } from "./server.js";
 import { said } from "./dom.js";
 
-export const catalogue = { layers: new Map(), themes: [], runs: [], city: {}, role: "public", synthetic: false };
+export const catalogue = { layers: new Map(), themes: [], runs: [], city: {}, quality: [], role: "public", synthetic: false };
 
 export async function readCatalogue() {
   const found = await askJSON("/portal/config.json");

@@ -1,10 +1,15 @@
-// One feature: where it is, its attributes, and what hangs on it (samples and inspections of an outfall, cameras that see it).
+// One feature: where it is, its attributes, and what hangs on it.
 import { both, byId, el, said } from "./dom.js";
-import { feature, items, quoted } from "./server.js";
+import { feature } from "./server.js";
 import { catalogue, nameOf, shown, title } from "./catalogue.js";
 import { flyTo, highlight, idsOf, map } from "./map.js";
 import { isOn } from "./layers.js";
 import { keepState, state } from "./state.js";
+import { outfallParts } from "./outfall.js";
+import { rowOf } from "./outfalls.js";
+import { riverOf } from "./river.js";
+import { statesAt } from "./states.js";
+import { findingParts } from "./waiver.js";
 
 const MAX_HITS = 12;
 
@@ -34,70 +39,31 @@ export function factsOf(layer, properties) {
   return table;
 }
 
-async function samples(id) {
-  const layer = catalogue.layers.get("outfall_sample");
-  if (!layer) return null;
-  const page = await items("outfall_sample", { filter: `outfall_id = ${quoted(id)}`, sortby: "-sampled_at", limit: 400 });
-  if (!page.features.length) return null;
-  const groups = Map.groupBy ? Map.groupBy(page.features, (f) => f.properties.pollutant) : page.features.reduce((m, f) => m.set(f.properties.pollutant, [...(m.get(f.properties.pollutant) || []), f]), new Map());
-  const parts = [...groups].map(([pollutant, features]) => {
-    const name = shown(layer.field.get("pollutant"), pollutant), unit = features[0].properties.unit || "";
-    return el("div", {}, el("h3", {}, `${name}${unit ? ` (${unit})` : ""}`), chart(features.map((f) => [Date.parse(f.properties.sampled_at), f.properties.value]), features[0].properties.limit_value));
-  });
-  return el("div", {}, el("h3", {}, both("水质监测", "Samples")), ...parts.slice(0, 4));
-}
-
-const SVG = "http://www.w3.org/2000/svg";
-function svg(tag, attributes, text) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  if (text) made.textContent = text;
-  return made;
-}
-
-export function chart(points, limit) {
-  const w = 300, h = 90, times = points.map((p) => p[0]), values = points.map((p) => p[1]);
-  const t0 = Math.min(...times), t1 = Math.max(...times, t0 + 1), top = Math.max(...values, limit || 0) * 1.15 || 1;
-  const x = (t) => 30 + (w - 40) * (t - t0) / (t1 - t0), y = (v) => h - 16 - (h - 26) * v / top;
-  const made = svg("svg", { viewBox: `0 0 ${w} ${h}`, class: "chart", role: "img", "aria-label": `${points.length}: ${Math.min(...values)}–${Math.max(...values)}` });
-  made.append(svg("text", { x: 2, y: 12 }, top.toPrecision(2)), svg("text", { x: 2, y: h - 16 }, "0"));
-  made.append(svg("text", { x: 30, y: h - 3 }, new Date(t0).toISOString().slice(0, 10)), svg("text", { x: w - 10, y: h - 3, "text-anchor": "end" }, new Date(t1).toISOString().slice(0, 10)));
-  if (limit) made.append(svg("line", { x1: 30, x2: w - 10, y1: y(limit), y2: y(limit), stroke: "#d55e00", "stroke-dasharray": "4 3" }), svg("text", { x: w - 10, y: y(limit) - 3, "text-anchor": "end" }, `${said("限值", "limit")} ${limit}`));
-  const sorted = [...points].sort((a, b) => a[0] - b[0]);
-  made.append(svg("polyline", { points: sorted.map((p) => `${x(p[0])},${y(p[1])}`).join(" "), fill: "none", stroke: "#0072b2" }));
-  for (const [t, v] of sorted) made.append(svg("circle", { cx: x(t), cy: y(v), r: 2.6, fill: limit && v > limit ? "#d55e00" : "#0072b2" }));
-  return made;
-}
-
-async function inspections(id) {
-  const layer = catalogue.layers.get("outfall_inspection");
-  if (!layer) return null;
-  const page = await items("outfall_inspection", { filter: `outfall_id = ${quoted(id)}`, sortby: "-inspected_at", limit: 8 });
-  if (!page.features.length) return null;
-  const rows = page.features.map(({ properties: p }) => el("tr", {}, el("th", { scope: "row" }, shown(layer.field.get("inspected_at"), p.inspected_at)), el("td", {}, [shown(layer.field.get("discharging"), p.discharging), p.colour, p.note].filter(Boolean).join("；"))));
-  return el("div", {}, el("h3", {}, both("巡查记录", "Inspections")), el("table", { class: "facts" }, rows));
-}
-
-async function watchers(id) {
-  if (!catalogue.layers.has("outfall_watch")) return null;
-  const page = await items("outfall_watch", { filter: `outfall_id = ${quoted(id)}`, limit: 1, skipGeometry: true });
-  if (!page.features.length) return null;
-  return el("div", {}, el("h3", {}, both("值守", "Watch")), factsOf(catalogue.layers.get("outfall_watch"), page.features[0].properties));
+// What is known of a feature without the server: outfalls are kept on the device.
+async function offlineFeature(name, id, error) {
+  const row = name === "outfall" && (error.status === 0 || error.status >= 500) ? await rowOf(id) : null;
+  if (!row) throw error;
+  return { geometry: { type: "Point", coordinates: [row.lon, row.lat] }, properties: row };
 }
 
 export async function openFeature(name, id, { fly = false } = {}) {
   const layer = catalogue.layers.get(name);
   if (!layer) return;
-  const found = await feature(name, id);
+  const found = await feature(name, id).catch((error) => offlineFeature(name, id, error));
   state.picked = `${name}/${id}`;
   keepState();
   highlight(found.geometry);
   if (fly) flyTo(found.geometry);
-  frame(both(layer.zh, layer.en), nameOf(layer, found.properties, id), factsOf(layer, found.properties));
+  const facts = factsOf(layer, found.properties), hung = el("div", { class: "hung" });
+  const long = name === "outfall" || name === "rule_finding";
+  frame(both(layer.zh, layer.en), nameOf(layer, found.properties, id), hung, long ? el("details", {}, el("summary", {}, both("全部属性", "All attributes")), facts) : facts);
+  if (fly && matchMedia("(max-width: 760px)").matches && !document.body.classList.contains("folded")) byId("fold").click();
   document.dispatchEvent(new CustomEvent("baige:picked", { detail: { name, id } }));
-  if (name === "outfall") {
-    const parts = await Promise.all([watchers(id), inspections(id), samples(id)]);
-    if (state.picked === `${name}/${id}`) byId("detail").append(...parts.filter(Boolean));
+  const parts = name === "outfall" ? outfallParts(id, found.properties) : name === "rule_finding" ? [findingParts(id, found.properties)] : name === "water_intake" ? [riverOf(name, id, found.properties)] : [];
+  for (const part of parts) {
+    const place = el("div", { class: "part" });
+    hung.append(place);
+    part.then((made) => { if (made && state.picked === `${name}/${id}`) place.replaceChildren(made); });
   }
 }
 
@@ -105,10 +71,9 @@ export async function openFeature(name, id, { fly = false } = {}) {
 export function identify(point) {
   const layers = [...catalogue.layers.values()].filter((layer) => layer.drawn && isOn(layer.name));
   const ids = layers.flatMap((layer) => idsOf(layer).filter((id) => !id.endsWith("-label") && !id.endsWith("-numbers")));
-  if (!ids.length) return;
   const around = [[point.x - 5, point.y - 5], [point.x + 5, point.y + 5]];
-  const hits = new Map();
-  for (const hit of map.queryRenderedFeatures(around, { layers: ids })) {
+  const hits = new Map(statesAt(around).map((hit) => [`outfall/${hit.id}`, hit]));
+  if (!hits.size) for (const hit of (ids.length ? map.queryRenderedFeatures(around, { layers: ids }) : [])) {
     const properties = hit.properties;
     if (properties.merged && properties.n > 1) {
       map.easeTo({ center: hit.geometry.type === "Point" ? hit.geometry.coordinates : map.unproject(point), zoom: Math.min(map.getZoom() + 2, 16) });

@@ -12,6 +12,7 @@ import { setUpTools } from "./tools.js";
 import { paintCoverage, plannerPanel } from "./planner.js";
 import { planPanel, setUpPlanning } from "./plan-panel.js";
 import { officerPanel } from "./officer.js";
+import { setUpField } from "./field.js";
 import { keepState, readState, state } from "./state.js";
 
 const TABS = [["layers", "图层", "Layers"], ["planner", "规划", "Planner"], ["scenario", "方案", "Scenario"], ["officer", "监管", "Officer"], ["selection", "选区", "Selection"]];
@@ -92,6 +93,7 @@ async function start() {
   if (matchMedia("(max-width: 760px)").matches) byId("fold").click();
   await readCatalogue();
   heading();
+  setUpField();
   if (!canDraw()) {
     byId("map").replaceChildren(el("p", { style: "padding:80px 20px" }, both("浏览器不支持 WebGL，请改用", "This browser has no WebGL; use the "), el("a", { href: "/maps/index.html" }, both("离线地图", "standalone maps"))));
     document.body.dataset.ready = "no-webgl";

@@ -17,8 +17,8 @@ export class Refused extends Error {
   }
 }
 
-// `quiet`: what goes wrong is told by the caller.
-export async function ask(path, { signal, quiet, ...options } = {}) {
+// quiet: the caller says itself what went wrong.
+export async function ask(path, { signal, quiet = false, ...options } = {}) {
   let response;
   try {
     // Without credentials of the browser's own: a 401 must come to us, not open the browser's password window.
@@ -66,4 +66,15 @@ export function nextPath(page) {
   if (!link) return null;
   const url = new URL(link.href, root);
   return url.pathname.slice(url.pathname.indexOf("/collections/")) + url.search;
+}
+
+// A photo as an address within this page: an <img> could not send the key.
+const photos = new Map();
+export function photoURL(id) {
+  if (!photos.has(id)) {
+    const asked = ask(`/portal/photos/${encodeURIComponent(id)}`, { quiet: true }).then((answer) => answer.blob()).then((blob) => URL.createObjectURL(blob));
+    asked.catch(() => photos.delete(id));
+    photos.set(id, asked);
+  }
+  return photos.get(id);
 }

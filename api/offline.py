@@ -1,0 +1,44 @@
+"""The portal's service worker: keeps the page's own files on the device, so that it opens in the field without a network."""
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from maps.portal_configuration import maplibre_file
+
+__all__ = ["offline_routes", "service_worker"]
+
+_WORKER = "sw.js"
+
+
+def service_worker() -> str:
+    """The script, headed by the files to keep and a version that changes with any of them.
+
+    Examples
+    --------
+    >>> text = service_worker()
+    >>> '"js/main.js"' in text.splitlines()[1], '"lib/maplibre-gl.js"' in text
+    (True, True)
+    """
+    folder = Path(str(resources.files("maps").joinpath("portal")))
+    own = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _WORKER)
+    names = ["", *(path.relative_to(folder).as_posix() for path in own), "lib/maplibre-gl.js", "lib/maplibre-gl.css"]
+    digest = hashlib.sha256()
+    for path in [*own, folder / _WORKER, maplibre_file("maplibre-gl.js"), maplibre_file("maplibre-gl.css")]:
+        digest.update(path.name.encode() + path.read_bytes())
+    script = (folder / _WORKER).read_text(encoding="utf-8")
+    return f'const VERSION = "{digest.hexdigest()[:16]}";\nconst SHELL = {orjson.dumps(names).decode()};\n{script}'
+
+
+async def _worker(request: Request) -> Response:
+    return Response(service_worker(), media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+
+def offline_routes() -> list[BaseRoute]:
+    """Routes that must stand before the portal's static files."""
+    return [Route("/portal/sw.js", _worker)]
