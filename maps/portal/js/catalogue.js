@@ -1,6 +1,6 @@
 // The layers as the server describes them for this role, and how their values are shown.
 import { askJSON } from "./server.js";
-import { said } from "./dom.js";
+import { lang, said } from "./dom.js";
 
 export const catalogue = { layers: new Map(), themes: [], runs: [], city: {}, quality: [], role: "public", synthetic: false };
 
@@ -39,7 +39,8 @@ export function shown(field, value) {
 }
 
 export function nameOf(layer, properties, id = "") {
-  const by = properties[layer.label] ?? properties.name_zh ?? properties.name_en;
+  const own = layer.label === "name_zh" && lang() === "en" ? properties.name_en : null;
+  const by = own || (properties[layer.label] ?? properties.name_zh ?? properties.name_en);
   if (by !== null && by !== undefined && by !== "") return shown(layer.field.get(layer.label), by);
   return id ? id.slice(0, 8) : title(layer);
 }

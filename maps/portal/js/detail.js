@@ -59,7 +59,7 @@ export async function openFeature(name, id, { fly = false } = {}) {
   frame(both(layer.zh, layer.en), nameOf(layer, found.properties, id), hung, long ? el("details", {}, el("summary", {}, both("全部属性", "All attributes")), facts) : facts);
   if (fly && matchMedia("(max-width: 760px)").matches && !document.body.classList.contains("folded")) byId("fold").click();
   document.dispatchEvent(new CustomEvent("baige:picked", { detail: { name, id } }));
-  const parts = name === "outfall" ? outfallParts(id, found.properties) : name === "rule_finding" ? [findingParts(id, found.properties)] : name === "water_intake" ? [riverOf(name, id, found.properties)] : [];
+  const parts = name === "outfall" ? outfallParts(id, { ...found.properties, at: found.geometry.coordinates }) : name === "rule_finding" ? [findingParts(id, found.properties)] : name === "water_intake" ? [riverOf(name, id)] : [];
   for (const part of parts) {
     const place = el("div", { class: "part" });
     hung.append(place);

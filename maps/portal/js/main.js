@@ -1,6 +1,7 @@
 // Puts the parts together.
 import { both, byId, el, labelled, lang, setLanguage, tell } from "./dom.js";
-import { key, setKey } from "./server.js";
+import { login, logout, readSession, session } from "./server.js";
+import { forgetOutfalls } from "./outfalls.js";
 import { catalogue, readCatalogue, title } from "./catalogue.js";
 import { canDraw, makeMap, map, setLayer } from "./map.js";
 import { setUpSectors } from "./sectors.js";
@@ -57,16 +58,27 @@ function setUpTabs() {
   });
 }
 
+const ROLES = { public: ["访客", "Visitor"], viewer: ["查看人员", "Viewer"], officer: ["监管人员", "Officer"], planner: ["规划人员", "Planner"], admin: ["管理员", "Administrator"] };
+const roleOf = (role) => both(...(ROLES[role] || [role, role]));
+
 function askKey() {
-  const dialog = byId("ask"), input = el("input", { type: "password", id: "key-value", autocomplete: "off", size: 34 });
-  dialog.replaceChildren(el("form", { method: "dialog", onsubmit: () => { setKey(input.value.trim()); location.reload(); } },
-    el("p", {}, el("label", { for: "key-value" }, both("访问密钥（只保存在本标签页）", "Access key (kept in this tab only)"))), input,
-    el("p", { class: "row" }, el("button", { type: "submit" }, both("使用", "Use")), key() ? el("button", { type: "button", onclick: () => { setKey(""); location.reload(); } }, both("退出", "Sign out")) : null, el("button", { type: "button", onclick: () => dialog.close() }, both("取消", "Cancel")))));
+  const dialog = byId("ask"), input = el("input", { type: "password", id: "key-value", autocomplete: "off", size: 34, required: true });
+  const signOut = async () => { await forgetOutfalls().catch(() => {}); await logout(); location.reload(); };
+  dialog.setAttribute("aria-labelledby", "key-title");
+  dialog.replaceChildren(el("form", { method: "dialog", onsubmit: async (event) => {
+    event.preventDefault();
+    try { await login(input.value.trim()); } catch { dialog.close(); return; }
+    location.reload();
+  } }, el("h2", { id: "key-title" }, both("登录", "Log in")),
+  session.authenticated ? el("p", {}, both("当前：", "Now: "), roleOf(session.role), session.district ? ` · ${session.district}` : "", session.expires ? both(`，至 ${session.expires.slice(0, 16).replace("T", " ")} UTC`, `, until ${session.expires.slice(0, 16).replace("T", " ")} UTC`) : "") : null,
+  el("p", {}, el("label", { for: "key-value" }, both("访问密钥", "Access key"))), input,
+  el("p", { class: "row" }, el("button", { type: "submit", class: "main" }, both("使用", "Use")), session.authenticated ? el("button", { type: "button", id: "sign-out", onclick: signOut }, both("退出", "Log out")) : null, el("button", { type: "button", onclick: () => dialog.close() }, both("取消", "Cancel")))));
   dialog.showModal();
 }
 
 function heading() {
-  byId("city").textContent = `${title(catalogue.city)} · ${catalogue.role}`;
+  byId("city").replaceChildren(title(catalogue.city));
+  byId("key").replaceChildren(session.authenticated ? roleOf(session.role) : catalogue.role === "public" ? both("登录", "Log in") : roleOf(catalogue.role), session.district ? ` ${session.district}` : "");
   document.title = `${lang() === "zh" ? "百格" : "Baige"} · ${title(catalogue.city)}`;
   const notices = [];
   if (catalogue.synthetic) notices.push(both("合成数据，不是真实情况", "Synthetic data, not the real state of affairs"));
@@ -91,8 +103,10 @@ async function start() {
     map?.resize();
   });
   if (matchMedia("(max-width: 760px)").matches) byId("fold").click();
+  await readSession().catch(() => {}); // without a server the page still opens with what is kept on the device
   await readCatalogue();
   heading();
+  document.addEventListener("baige:session", heading);
   setUpField();
   if (!canDraw()) {
     byId("map").replaceChildren(el("p", { style: "padding:80px 20px" }, both("浏览器不支持 WebGL，请改用", "This browser has no WebGL; use the "), el("a", { href: "/maps/index.html" }, both("离线地图", "standalone maps"))));

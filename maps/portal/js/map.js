@@ -49,7 +49,7 @@ export async function makeMap() {
     pitchWithRotate: false,
     touchPitch: false,
     fadeDuration: 0,
-    transformRequest: (url) => ({ url, headers: headers(), credentials: "omit" }),
+    transformRequest: (url) => ({ url, headers: headers(), credentials: "same-origin" }),
   });
   map.touchZoomRotate.disableRotation();
   map.keyboard.disableRotation();

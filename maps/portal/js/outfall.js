@@ -1,7 +1,7 @@
 // What hangs on an outfall: its state and why, who watches it, inspections with photos, samples against limits, findings.
 import { both, el, said } from "./dom.js";
 import { askJSON, items, photoURL, quoted } from "./server.js";
-import { catalogue, nameOf, shown } from "./catalogue.js";
+import { catalogue, hasData, nameOf, shown } from "./catalogue.js";
 import { stateIcon, stateLine, stateOf } from "./states.js";
 import { chart } from "./chart.js";
 import { mayRecord, openForm } from "./inspect.js";
@@ -20,17 +20,27 @@ async function state(id) {
     mayRecord() ? el("button", { type: "button", class: "main", id: "record", onclick: () => openForm(row) }, both("记录巡查", "Record an inspection")) : null);
 }
 
-async function watchers(id) {
+const NEAR_M = 120;
+async function camerasOf([lon, lat]) {
+  const point = `POINT(${lon} ${lat})`;
+  if (hasData("camera_view")) {
+    const views = await items("camera_view", { filter: `S_INTERSECTS(geom, ${point})`, limit: 20, skipGeometry: true }), ids = [...new Set(views.features.map((f) => f.properties.camera_id))];
+    return { proven: true, found: ids.length ? (await items("camera_site", { ids: ids.join(","), limit: 20, skipGeometry: true })).features : [] };
+  }
+  return { proven: false, found: (await items("camera_site", { filter: `S_DWITHIN(geom, ${point}, ${NEAR_M})`, limit: 8, skipGeometry: true })).features };
+}
+
+async function watchers(id, properties) {
   if (!catalogue.layers.has("outfall_watch")) return null;
   const layer = catalogue.layers.get("outfall_watch"), page = await items("outfall_watch", { filter: `outfall_id = ${quoted(id)}`, limit: 1, skipGeometry: true });
   if (!page.features.length) return null;
-  const p = page.features[0].properties, ids = (p.camera_ids || []).slice(0, 12), camera = catalogue.layers.get("camera_site");
-  const found = ids.length && camera ? await items("camera_site", { ids: ids.join(","), limit: 12, skipGeometry: true }).catch(() => ({ features: [] })) : { features: [] };
-  const net = camera?.field.get("net_status");
+  const p = page.features[0].properties, camera = catalogue.layers.get("camera_site"), net = camera?.field.get("net_status");
+  const { proven, found } = camera ? await camerasOf(properties.at) : { found: [] };
   return section("谁在看", "Who watches it", el("p", {}, el("b", {}, shown(layer.field.get("watch_state"), p.watch_state)), " ",
     el("small", {}, both(`在线 ${p.cameras_online ?? 0}，确定 ${p.cameras_confirmed ?? 0}，可能 ${p.cameras_possible ?? 0}${p.best_density_px_m ? `；最高 ${Math.round(p.best_density_px_m)} px/m` : ""}`, `online ${p.cameras_online ?? 0}, confirmed ${p.cameras_confirmed ?? 0}, possible ${p.cameras_possible ?? 0}${p.best_density_px_m ? `; best ${Math.round(p.best_density_px_m)} px/m` : ""}`)),
     p.cause ? el("small", {}, " · ", shown(layer.field.get("cause"), p.cause)) : null),
-  el("ul", { class: "plain" }, found.features.map((f) => link(nameOf(camera, f.properties, f.id), shown(net, f.properties.net_status) || said("在线状态未知", "network state unknown"), () => openFeature("camera_site", f.id, { fly: true })))));
+  found.length ? el("p", { class: "note" }, proven ? both("视域含此处的摄像机：", "Cameras whose view holds this place:") : both(`${NEAR_M} 米内的摄像机（未计算单机视域，不表示都看得到）：`, `Cameras within ${NEAR_M} m (no views are stored: not all of them need see it):`)) : null,
+  el("ul", { class: "plain" }, found.map((f) => link(nameOf(camera, f.properties, f.id), shown(net, f.properties.net_status) || said("在线状态未知", "network state unknown"), () => openFeature("camera_site", f.id, { fly: true })))));
 }
 
 // A photo needs the key in a header, so that it is fetched and shown from memory.
@@ -80,5 +90,5 @@ async function findings(id) {
 }
 
 const failed = (error) => el("p", { class: "note bad" }, both(`此部分未能读取：${error.message}`, `This part could not be read: ${error.message}`));
-export const outfallParts = (id, properties) => [state(id), watchers(id), inspections(id), samples(id, properties), findings(id), riverOf("outfall", id, properties)].map((part) => part.catch(failed));
+export const outfallParts = (id, properties) => [state(id), watchers(id, properties), inspections(id), samples(id, properties), findings(id), riverOf("outfall", id)].map((part) => part.catch(failed));
 

@@ -1,6 +1,6 @@
 // Records made in the field, kept on the device until the server has confirmed each of them. Everything is written down here first and
 // sent afterwards; ids are made here, so that sending again after a lost answer does no harm.
-import { ask, Refused } from "./server.js";
+import { ask, readSession, Refused, session } from "./server.js";
 
 const NAME = "baige-field", RECORDS = "records", KEPT = "kept", SENT_SHOWN = 20;
 let opening = null;
@@ -90,6 +90,8 @@ async function sendOne(record) {
 let sending = false, wanted = false;
 
 async function sendWaiting() {
+  if (!(await records()).some((record) => record.state === "waiting")) return;
+  if (!session.known) await readSession().catch(() => {});
   for (const record of await records()) {
     if (record.state === "waiting" && !(await sendOne(record))) break;
   }

@@ -1,14 +1,10 @@
-// Every request goes to the server that the page came from, with the access key if there is one.
+// Every request goes to the server that the page came from, with the cookie of the session and its CSRF value.
 import { tell } from "./dom.js";
 
-const KEY = "baige-key";
 export const root = new URL("..", document.baseURI).href.replace(/\/$/, "");
-export const key = () => sessionStorage.getItem(KEY) || "";
-export function setKey(value) {
-  if (value) sessionStorage.setItem(KEY, value);
-  else sessionStorage.removeItem(KEY);
-}
-export const headers = () => (key() ? { "X-API-Key": key() } : {});
+// Who we are to the server; csrf goes with every request, so that another site cannot make this browser change something.
+export const session = { authenticated: false, role: "public", district: "", csrf: "", known: false };
+export const headers = () => (session.csrf ? { "X-CSRF-Token": session.csrf } : {});
 
 export class Refused extends Error {
   constructor(status, message) {
@@ -18,27 +14,47 @@ export class Refused extends Error {
 }
 
 // quiet: the caller says itself what went wrong.
-export async function ask(path, { signal, quiet = false, ...options } = {}) {
+export async function ask(path, { signal, quiet = false, again = false, ...options } = {}) {
   let response;
   try {
-    // Without credentials of the browser's own: a 401 must come to us, not open the browser's password window.
-    response = await fetch(root + path, { credentials: "omit", ...options, headers: { ...headers(), "Accept-Language": document.documentElement.lang, ...options.headers }, signal });
+    response = await fetch(root + path, { credentials: "same-origin", ...options, headers: { ...headers(), "Accept-Language": document.documentElement.lang, ...options.headers }, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     if (!quiet) tell("服务器没有应答，请稍后再试。", "The server does not answer; try again later.", { bad: true });
     throw new Refused(0, "offline");
   }
+  if (response.status === 403 && options.method && options.method !== "GET" && !again) {
+    // Another tab may have logged in anew: its value, not ours, is the right one.
+    const before = session.csrf;
+    await readSession().catch(() => {});
+    if (session.csrf !== before) return ask(path, { signal, quiet, again: true, ...options });
+  }
   if (!response.ok) {
     const problem = await response.json().catch(() => ({}));
     const text = problem.detail || problem.title || String(response.status);
     if (response.status === 401) {
-      setKey("");
+      Object.assign(session, { authenticated: false, csrf: "", known: false });
+      document.dispatchEvent(new CustomEvent("baige:session"));
       tell("密钥无效或已过期，请重新输入。", "The key is not valid or has expired; enter it again.", { bad: true, stay: true });
     } else if (!quiet) tell(text, text, { bad: true });
     throw new Refused(response.status, text);
   }
   return response;
 }
+
+export async function readSession() {
+  const found = await (await ask("/portal/session", { quiet: true })).json();
+  Object.assign(session, { district: "", csrf: "", ...found, known: true });
+  document.dispatchEvent(new CustomEvent("baige:session"));
+  return session;
+}
+
+export async function login(key) {
+  const found = await (await ask("/portal/login", { method: "POST", again: true, headers: { "Content-Type": "application/json" }, body: JSON.stringify({ key }) })).json();
+  Object.assign(session, found, { known: true });
+}
+
+export const logout = () => ask("/portal/logout", { method: "POST" });
 
 export const askJSON = async (path, options) => (await ask(path, options)).json();
 
