@@ -214,13 +214,15 @@ def test_planner_flies_to_a_gap_and_filters_by_cause(tab: Page, server: str) -> 
 
 def test_officer_sees_overdue_outfalls_and_their_samples(tab: Page, server: str) -> None:
     opened(tab, server, "#tab=officer")
-    expect(tab.locator("#panels h2").first).to_contain_text("30")
-    tab.locator("summary", has_text="逾期未巡查").click()
-    expect(tab.locator("#panels details .count").first).to_have_text("30")
-    tab.locator("#panels button", has_text="排口2").first.click()
+    expect(tab.locator("#officer-number")).to_have_text("30 / 30")
+    expect(tab.locator("#only-overdue b")).to_have_text("30")
+    expect(tab.locator("#state--1 b")).to_have_text("30")  # never inspected, no monitor: unknown, whatever the register says
+    tab.locator("#officer-words").fill("YC-2")
+    tab.locator("#outfalls button", has_text="排口2").first.click()
     expect(tab.locator("#detail h2")).to_have_text("排口2")
-    expect(tab.locator("#detail svg.chart circle")).to_have_count(5)
-    assert tab.locator("#detail svg.chart circle[fill='#d55e00']").count() == 2  # 0.4 and 0.5 are above the limit of 0.3
+    expect(tab.locator("#detail svg.chart circle")).to_have_count(3)
+    expect(tab.locator("#detail svg.chart path.above")).to_have_count(2)  # 0.4 and 0.5 are above the limit of 0.3
+    assert tab.locator("#detail svg.chart line.class-limit").count() == 5  # of total phosphorus: 0.02 to 0.4
 
 
 def test_table_filters_sorts_and_saves(tab: Page, server: str, tmp_path: Path) -> None:
