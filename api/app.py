@@ -1,6 +1,7 @@
 """The server: one ASGI application for all ways in."""
 
 import logging
+import multiprocessing
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import edits, items, pages, processes, rasters, records, river, rules, scenarios, schemas, styles, tiles
 from api.access import key_in_address
 from api.asking import language, reject_unknown
+from api.lifetime import end_with_parent
 from api.live import Counters, LiveCatalogue
 from api.portal import portal_routes
 from api.problems import problem, problem_of
@@ -32,9 +34,9 @@ from api.sessions import session_routes
 from api.settings import OidcSettings, ServeSettings
 from api.state import ClientLeft, Recent, State
 from api.tokens import Tokens
-from gis.errors import BaigeError
+from gis.errors import BaigeError, DatabaseUnavailable
 from gis.settings import Settings
-from layers.cluster import resolve_database_url
+from layers.cluster import EmbeddedCluster, resolve_database_url
 from layers.database import Database
 from layers.query.cql2_sql import FUNCTIONS
 from layers.registry import storage_srid
@@ -88,7 +90,7 @@ class Guard:
                     headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
             await send(message)
 
-        fault = self._fault(scope)
+        fault = self._fault(scope) or self._not_ready(scope)
         if fault is not None:
             await fault(scope, receive, sent)
             return
@@ -137,6 +139,16 @@ class Guard:
         if b"%" in scope.get("query_string", b"") and not _is_utf8(scope["query_string"]):
             return problem(400, "查询串不是有效的 UTF-8。" if lang == "zh" else "The query string is not valid UTF-8.", lang=lang)
         return None
+
+
+    def _not_ready(self, scope: Scope) -> Response | None:
+        """Before the database was reached for the first time there is nothing to answer from."""
+        state: State | None = getattr(scope["app"].state, "baige", None)
+        if state is None or state.catalogue.version or scope["path"].startswith(("/healthz", "/static", "/metrics")):
+            return None
+        return problem_of(
+            DatabaseUnavailable("The database cannot be reached.", zh="无法连接数据库。"), lang=language(QueryParams(), Headers(scope=scope))
+        )
 
 
 def _is_utf8(query: bytes) -> bool:
@@ -273,6 +285,23 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     return routes
 
 
+def _open_database(settings: Settings, url: str | None) -> tuple[Database, int]:
+    """The database and its storage system. One that is gone for now is waited for: until then requests are told so."""
+    if url is None:
+        try:
+            url = resolve_database_url(settings, check=False)
+        except DatabaseUnavailable as error:  # the embedded one; its watch starts it again
+            log.warning("%s", error.message)
+            url = EmbeddedCluster(settings.home).url()
+    database = Database(url, pool_size=4)
+    try:
+        with database.begin(readonly=True) as connection:
+            return database, storage_srid(connection)
+    except DatabaseUnavailable as error:
+        log.warning("%s", error.message)
+        return database, settings.city_config.storage_srid  # the two are the same: an upgrade refuses others
+
+
 def create_app(settings: Settings | None = None, serve: ServeSettings | None = None, *, database_url: str | None = None) -> Starlette:
     """Make the application. Nothing is opened before it starts.
 
@@ -290,9 +319,7 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        database = Database(database_url or resolve_database_url(settings), pool_size=4)
-        with database.begin(readonly=True) as connection:
-            srid = storage_srid(connection)
+        database, srid = _open_database(settings, database_url)
         reader = Reader(database.conninfo, size=serve.pool_size)
         await reader.open()
         catalogue = LiveCatalogue(reader, database.conninfo, srid)
@@ -323,6 +350,9 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
 
 def app_from_environment() -> Starlette:
     """The application of a worker process, told what to do by its parent through ``BAIGE_…`` variables."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        end_with_parent(parent=parent.pid)
     return create_app()
 
 

@@ -6,6 +6,7 @@ arrive while a reading is under way share the next one, so that many requests co
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 import psycopg
 
 from api.reader import Reader
-from gis.errors import BackendError, NotFound
+from gis.errors import BackendError, DatabaseUnavailable, NotFound
 from layers.catalogue import built_in
 from layers.database import translate
 from layers.declaration import LayerDeclaration
@@ -59,8 +60,9 @@ class LiveCatalogue:
         self._listeners.append(call)
 
     async def start(self) -> None:
-        """Read the catalogue and keep reading it in the background."""
-        await self.refresh()
+        """Read the catalogue and keep reading it in the background, from when the database can be reached."""
+        with contextlib.suppress(DatabaseUnavailable):
+            await self.refresh()
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -168,8 +170,14 @@ class Counters:
     async def _serve(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
+            names = list({name for name, _ in batch})
             try:
-                found = await self._read(list({name for name, _ in batch}))
+                try:
+                    found = await self._read(names)
+                except psycopg.OperationalError:
+                    if self._connection is None or not self._connection.broken:
+                        raise
+                    found = await self._read(names)  # the connection had died unnoticed, the database may be well
             except (psycopg.Error, OSError) as error:
                 if self._connection is not None:
                     await self._connection.close()

@@ -1,7 +1,7 @@
 """Reading from the database without waiting: a pool of connections, one round trip for each question, under the asker's role."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,11 @@ from layers.database import translate
 from layers.query.fragment import Fragment
 
 __all__ = ["Reader"]
+
+#: How long a request waits for a connection.
+_PATIENCE_S = 10.0
+#: The same when the last attempt to connect has failed: nobody else has to wait long to hear it.
+_PATIENCE_GONE_S = 2.0
 
 Rows = list[tuple[Any, ...]]
 
@@ -56,9 +61,13 @@ class Reader:
     def __init__(self, conninfo: str, *, size: int) -> None:
         self._conninfo = conninfo
         self._pool = psycopg_pool.AsyncConnectionPool(
-            conninfo, min_size=min(2, size), max_size=size, open=False, configure=_configure, timeout=10.0, max_waiting=500,
-            kwargs={"application_name": "baige-api", "connect_timeout": 5}, check=None,
+            conninfo, min_size=min(2, size), max_size=size, open=False, configure=_configure, timeout=_PATIENCE_S, max_waiting=500,
+            # the pool's attempts come at ever longer intervals: a short end to them has each request after that make a new one
+            reconnect_timeout=1.0, reconnect_failed=self._lost, kwargs={"application_name": "baige-api", "connect_timeout": 5}, check=None,
         )  # fmt: skip
+
+        self._gone = False
+        self._checking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Start the pool; connections that cannot be made yet are tried again in the background."""
@@ -68,10 +77,14 @@ class Reader:
         """Close all connections."""
         await self._pool.close(timeout=2.0)
 
+    def _lost(self, _pool: Any) -> None:
+        self._gone = True
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection(timeout=_PATIENCE_GONE_S if self._gone else _PATIENCE_S) as connection:
+                self._gone = False
                 yield connection
         except psycopg_pool.PoolTimeout as error:
             raise DatabaseUnavailable("No database connection became free in time.", zh="数据库连接繁忙，请稍后重试。") from error
@@ -88,18 +101,41 @@ class Reader:
         prepare : bool
             Keep the plan; for statements whose plan does not hang on the values.
         """
-        async with self._connection() as connection:
+        async def ask(connection: psycopg.AsyncConnection[Any]) -> Rows:
             async with connection.pipeline():
                 await connection.cursor().execute(_SETTINGS, _settings(principal, timeout_s), prepare=True)
                 cursor = connection.cursor()
                 await cursor.execute(question.text, question.params, prepare=prepare)
             return await cursor.fetchall()
 
+        return await self._ask(ask)
+
     async def plain(self, sql: str, params: tuple[Any, ...] = ()) -> Rows:
         """A question of the server itself, without any user's role."""
-        async with self._connection() as connection:
+
+        async def ask(connection: psycopg.AsyncConnection[Any]) -> Rows:
             cursor = await connection.execute(sql, params, prepare=True)
             return await cursor.fetchall()
+
+        return await self._ask(ask)
+
+    async def _ask(self, ask: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Rows]]) -> Rows:
+        """Ask; once more where the connection had died unnoticed, as all do when the database is started anew."""
+        try:
+            async with self._connection() as connection:
+                return await ask(connection)
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)):
+                raise
+        await self._drop_dead()
+        async with self._connection() as connection:
+            return await ask(connection)
+
+    async def _drop_dead(self) -> None:
+        """Replace the idle connections that have died; requests at the same time share one look."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._pool.check())
+        await asyncio.shield(self._checking)
 
     @asynccontextmanager
     async def snapshot(self, principal: Principal, *, timeout_s: float) -> AsyncIterator[psycopg.AsyncConnection[Any]]:

@@ -201,6 +201,10 @@ class EmbeddedCluster:
         version, postgis, size = row if row is not None else (None, None, None)
         return ClusterStatus("running", self.data_dir, self.log_dir, pid, self._socket_dir(), version, postgis, size)
 
+    def has_crashed(self) -> bool:
+        """Whether the server died without being stopped: its pid file is there, its process is not."""
+        return self._pid_file() is not None and self._server_pid() is None
+
     def create_database(self, name: str) -> str:
         """Make a database with PostGIS, owned by the ordinary role, in the running cluster; returns its URL. One that exists is left as it is."""
         self._create_database(name)

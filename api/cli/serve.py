@@ -2,8 +2,6 @@
 
 import ipaddress
 import os
-import subprocess
-import sys
 
 import click
 
@@ -40,6 +38,7 @@ def command(
     """Serve the OGC API, tiles and the portal. 启动服务。"""
     import uvicorn
 
+    from api.lifetime import Watch
     from api.settings import ServeSettings
 
     given = {"host": host, "port": port, "workers": workers, "public_url": public_url, "anonymous_role": anonymous_role}
@@ -64,7 +63,8 @@ def command(
         os.environ[f"BAIGE_SERVE_{name.upper()}"] = str(value)
     base = serve.base_url
     app.say(f"Baige serves on {base} (portal: {base}/portal/)", f"百格服务地址：{base}（门户：{base}/portal/）")
-    worker = subprocess.Popen([sys.executable, "-m", "api.cli", "worker"], stderr=subprocess.DEVNULL) if jobs else None
+    watch = Watch(app.settings, worker=jobs)
+    watch.start()
     try:
         uvicorn.run(
             "api.app:app_from_environment", factory=True, host=serve.host, port=serve.port, workers=serve.workers,
@@ -72,6 +72,4 @@ def command(
             timeout_graceful_shutdown=10,
         )  # fmt: skip
     finally:
-        if worker is not None:
-            worker.terminate()
-            worker.wait(10)
+        watch.end()

@@ -13,11 +13,17 @@ __all__ = ["command"]
 @click.option("--concurrency", type=click.IntRange(1, 64), default=1, show_default=True, help="Jobs at the same time. 同时执行的任务数。")
 @click.option("--dead-after", "dead_s", type=click.FloatRange(1, 3600), default=20.0, show_default=True,
               help="Seconds of silence after which another worker's job is done again. 判定其他执行器失效的秒数。")  # fmt: skip
+@click.option("--parent", type=int, hidden=True)
 @pass_app
-def command(app: AppContext, concurrency: int, dead_s: float) -> None:
+def command(app: AppContext, concurrency: int, dead_s: float, parent: int | None) -> None:
     """Do the jobs that clients queue; as many workers as you like. 执行任务队列。"""
-    from api.jobs.worker import run_worker
+    import signal
 
+    from api.jobs.worker import run_worker
+    from api.lifetime import end_with_parent
+
+    if parent is not None:
+        end_with_parent(signal.SIGTERM, parent=parent)
     database = app.database(pool_size=1)
     # jobs are processes of their own, which find home and database by the environment
     os.environ["BAIGE_HOME"] = str(app.settings.home)

@@ -1,12 +1,10 @@
 """One attempt at one job, in a process of its own: ``python -m api.jobs.child JOB ATTEMPT``."""
 
-import ctypes
 import json
 import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import uuid
@@ -19,8 +17,9 @@ from api.asking import read_items
 from api.crs import layer_crs
 from api.formats import write_file
 from api.jobs.definitions import PROCESSES
-from api.jobs.store import JobStore
-from gis.errors import BaigeError
+from api.jobs.store import BROKEN_OFF, JobStore
+from api.lifetime import end_with_parent
+from gis.errors import BaigeError, DatabaseUnavailable
 from gis.settings import Settings
 from layers.access import Principal
 from layers.cluster import resolve_database_url
@@ -31,15 +30,6 @@ from layers.registry import declaration_of, storage_srid
 __all__ = ["main"]
 
 log = logging.getLogger("baige.job")
-
-_PR_SET_PDEATHSIG = 1
-
-
-def _end_with_parent() -> None:
-    """On Linux: be killed when the worker dies, so that its job is not done twice at once."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
 
 def _export(settings: Settings, database: Database, job: dict[str, Any]) -> dict[str, Any]:
     inputs, principal = job["inputs"], Principal(job["role"], job["district"], job["key_id"], str(job["id"]))
@@ -74,7 +64,7 @@ def _command(store: JobStore, job: dict[str, Any], attempt: int, words: list[str
     """Run a command of Baige; what it writes to standard output is the result."""
     run = subprocess.Popen(
         [sys.executable, "-m", "api.cli", "--json", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )  # fmt: skip
     last = ""
     if run.stderr is not None:
@@ -94,25 +84,37 @@ def _command(store: JobStore, job: dict[str, Any], attempt: int, words: list[str
 
 def main() -> int:
     """Do the job; exit code 0 where its end was noted."""
-    _end_with_parent()
+    end_with_parent()
     logging.basicConfig(level=logging.WARNING)
     job_id, attempt = uuid.UUID(sys.argv[1]), int(sys.argv[2])
+    try:
+        _attempt(job_id, attempt)
+    except DatabaseUnavailable as error:
+        log.warning("job %s: %s", job_id, error.message)
+        return BROKEN_OFF
+    return 0
+
+
+def _attempt(job_id: uuid.UUID, attempt: int) -> None:
     settings = Settings()
     database = Database(resolve_database_url(settings, check=False), pool_size=1)
     store = JobStore(database.conninfo)
+    begun = store.server_started()
     job = store.get(job_id)
     if job is None or job["attempt"] != attempt:
-        return 0
+        return
     process = PROCESSES[job["process"]]
     try:
         result = _export(settings, database, job) if process.command is None else _done(settings, store, job, attempt)
-    except BaigeError as error:
-        store.finish(job_id, attempt, status="failed", message=error.message)
-    except RuntimeError as error:
-        store.finish(job_id, attempt, status="failed", message=_safe(str(error)))
+    except DatabaseUnavailable:
+        raise
+    except (BaigeError, RuntimeError, OSError) as error:
+        if store.server_started() != begun:
+            raise DatabaseUnavailable("The database was started anew meanwhile.", zh="数据库在此期间重新启动过。") from error
+        message = error.message if isinstance(error, BaigeError) else _safe(str(error))
+        store.finish(job_id, attempt, status="failed", message=message)
     else:
         store.finish(job_id, attempt, status="successful", message="done", result=result)
-    return 0
 
 
 def _safe(text: str) -> str:

@@ -12,7 +12,10 @@ from psycopg.rows import dict_row
 from layers.access import Principal
 from layers.database import driver_errors
 
-__all__ = ["JobStore", "queue_app"]
+__all__ = ["BROKEN_OFF", "JobStore", "queue_app"]
+
+#: Exit code of an attempt that the loss of the database broke off; it is made again (EX_TEMPFAIL of sysexits.h).
+BROKEN_OFF = 75
 
 _LOCK = 0x6261_696A
 _TABLE = """
@@ -71,6 +74,11 @@ class JobStore:
             if connection.execute("SELECT to_regclass('baige_jobs.procrastinate_jobs') AS found").fetchone()["found"] is None:  # type: ignore[index]
                 connection.execute("SET LOCAL search_path = baige_jobs, public")
                 connection.execute(SchemaManager.get_schema().encode())
+
+    def server_started(self) -> str:
+        """When the database server was started; another moment means that whatever ran meanwhile was broken off."""
+        with driver_errors(), self._connect() as connection:
+            return str(connection.execute("SELECT pg_postmaster_start_time() AS at").fetchone()["at"])  # type: ignore[index]
 
     def add(self, process: str, inputs: dict[str, Any], principal: Principal) -> uuid.UUID:
         """Note a new job and put it into the queue, both or neither; its id cannot be guessed."""

@@ -8,12 +8,16 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from procrastinate import App
+import psycopg
+from procrastinate import App, RetryStrategy
+from procrastinate.exceptions import ProcrastinateException
 
-from api.jobs.store import JobStore, queue_app
-from gis.errors import BaigeError
+from api.jobs.store import BROKEN_OFF, JobStore, queue_app
+from gis.errors import BaigeError, DatabaseUnavailable
 
 __all__ = ["run_worker"]
 
@@ -23,6 +27,8 @@ _POLL_S = 0.5
 #: A worker that has shown no sign of life for so long is taken for dead, and its job is done again.
 DEAD_S = 20.0
 _RETENTION_DAYS = 30
+#: A job that is broken off so often is what breaks it off.
+_ATTEMPTS_MAX = 10
 
 
 async def _stop(child: asyncio.subprocess.Process) -> None:
@@ -31,11 +37,31 @@ async def _stop(child: asyncio.subprocess.Process) -> None:
     await child.wait()
 
 
+async def _asked[T](call: Callable[..., T], *values: Any, **named: Any) -> T:
+    """Call the store in a thread; wait as long as the database is gone."""
+    while True:
+        try:
+            return await asyncio.to_thread(call, *values, **named)
+        except DatabaseUnavailable:
+            await asyncio.sleep(1.0)
+
+
 async def _run(store: JobStore, job: uuid.UUID) -> None:
-    attempt = await asyncio.to_thread(store.begin, job)
-    if attempt is None:
-        return
-    log.info("job %s, attempt %d", job, attempt)
+    """Make attempts at a job until one comes to an end; the loss of the database ends an attempt, not the job."""
+    while (attempt := await _asked(store.begin, job)) is not None:
+        if attempt > _ATTEMPTS_MAX:
+            message = f"given up: broken off {_ATTEMPTS_MAX} times"
+            await _asked(store.finish, job, attempt, status="failed", message=message)
+            return
+        log.info("job %s, attempt %d", job, attempt)
+        if await _attempt(store, job, attempt) != BROKEN_OFF:
+            await _asked(store.finish, job, attempt, status="failed", message="the process ended without a result")
+            return
+        await asyncio.sleep(1.0)
+
+
+async def _attempt(store: JobStore, job: uuid.UUID, attempt: int) -> int:
+    """One attempt in a process of its own; its exit code."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "api.jobs.child", str(job), str(attempt), start_new_session=True, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -44,14 +70,19 @@ async def _run(store: JobStore, job: uuid.UUID) -> None:
     try:
         while not waiting.done():
             await asyncio.wait({waiting}, timeout=_POLL_S)
-            found = await asyncio.to_thread(store.get, job)
+            if waiting.done():
+                break
+            try:
+                found = await asyncio.to_thread(store.get, job)
+            except DatabaseUnavailable:
+                continue  # the attempt finds out by itself
             if not waiting.done() and (found is None or found["status"] != "running" or found["attempt"] != attempt):
                 log.info("job %s is not wanted any more", job)
                 await _stop(child)
+        return await waiting
     finally:
         if not waiting.done():
             await asyncio.shield(_stop(child))
-    await asyncio.to_thread(store.finish, job, attempt, status="failed", message="the process ended without a result")
 
 
 async def _tidy(app: App, store: JobStore, home: Path, dead_s: float) -> None:
@@ -64,7 +95,7 @@ async def _tidy(app: App, store: JobStore, home: Path, dead_s: float) -> None:
             for gone in await asyncio.to_thread(store.forget_old, days=_RETENTION_DAYS):
                 for path in (home / "jobs").glob(f"{gone}.*"):
                     path.unlink(missing_ok=True)
-        except (BaigeError, OSError) as error:
+        except (BaigeError, OSError, ProcrastinateException, psycopg.Error) as error:
             log.warning("tidying failed: %s", type(error).__name__)
         await asyncio.sleep(dead_s / 4)
 
@@ -74,7 +105,8 @@ async def _work(conninfo: str, home: Path, concurrency: int, dead_s: float) -> N
     await asyncio.to_thread(store.prepare)
     app = queue_app(conninfo)
 
-    @app.task(name="baige.run", queue="baige")
+    # a worker that is told to stop, or loses the database, gives its job back
+    @app.task(name="baige.run", queue="baige", retry=RetryStrategy(wait=1))
     async def run(job: str) -> None:
         await _run(store, uuid.UUID(job))
 
