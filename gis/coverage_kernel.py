@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gis.visibility_fan import kernel, look
+from gis.visibility_fast import SCRATCH_ROWS, look_fast, scratch_size_of
 
 __all__ = ["count_tile", "cumulate", "in_sector"]
 
@@ -97,7 +98,8 @@ def count_tile(
     size = 2 * reach_max + 3
     seen = np.zeros((size, size), dtype=np.uint8)
     rays_max = max(8, math.ceil(density * (reach_max + 1)))
-    work = np.empty((7, rays_max + 8), dtype=np.float64)
+    work = np.empty((7, rays_max + 8 if exact else 1), dtype=np.float64)
+    scratch = np.empty((SCRATCH_ROWS, 1 if exact else scratch_size_of(reach_max + 1, density)), dtype=np.float32)
     middle = reach_max + 1
     step = np.uint16(1) if sign > 0 else np.uint16(65535)
     limits = np.empty(classes, dtype=np.float64)
@@ -110,23 +112,16 @@ def count_tile(
         c0 = col[k] - tile_col
         if r0 + north < 0 or r0 + south >= rows or c0 + east < 0 or c0 + west >= cols:
             continue
-        look(
-            z,
-            row[k] - z_row,
-            col[k] - z_col,
-            eye[k],
-            target,
-            drop,
-            reach,
-            azimuth[k],
-            half_possible[k],
-            density,
-            exact,
-            seen,
-            middle,
-            middle,
-            work,
-        )
+        if exact:
+            look(
+                z, row[k] - z_row, col[k] - z_col, eye[k], target, drop, reach, azimuth[k], half_possible[k], density,
+                seen, middle, middle, work,
+            )  # fmt: skip
+        else:
+            look_fast(
+                z, row[k] - z_row, col[k] - z_col, eye[k], target, drop, reach, azimuth[k], half_possible[k], density,
+                seen, middle, middle, scratch, 0, 8,
+            )  # fmt: skip
         for c in range(classes):
             limits[c] = (radius[k, c] / cell) ** 2
         sine = math.sin(math.radians(azimuth[k]))

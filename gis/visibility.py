@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from gis.coverage_run import FAN_DENSITY
 from gis.errors import Cancelled, InputError, LimitExceeded
 from gis.visibility_fan import VOID_HEIGHT_M, look
+from gis.visibility_fast import SCRATCH_ROWS, look_fast, scratch_size
 from gis.visibility_surface import Buildings, Surface, Terrain, Window
 
 __all__ = ["Buildings", "Observer", "Surface", "Terrain", "Viewshed", "viewshed", "viewsheds"]
@@ -67,8 +70,10 @@ class Viewshed:
         return polygons_of(self.seen > 0, row=self.row, col=self.col, cell_m=self.cell_m)
 
 
-def viewshed(surface: Surface, observer: Observer, *, target_height_m: float = 0.0, mode: str = "exact") -> Viewshed:
-    """The cells that one observer sees.
+def viewshed(
+    surface: Surface, observer: Observer, *, target_height_m: float = 0.0, mode: str = "exact", workers: int = 1
+) -> Viewshed:
+    """The cells that one observer sees; ``workers`` threads share the fast mode.
 
     Raises
     ------
@@ -89,11 +94,16 @@ def viewshed(surface: Surface, observer: Observer, *, target_height_m: float = 0
     rows, cols = surface.cell_of([observer.x], [observer.y])
     row, col = int(rows[0]), int(cols[0])
     window = surface.window(row - size, col - size, 2 * size + 1, 2 * size + 1)
-    return look_in(window, surface, observer, target_height_m=target_height_m, mode=mode)
+    return look_in(window, surface, observer, target_height_m=target_height_m, mode=mode, workers=workers)
 
 
-def look_in(window: Window, surface: Surface, observer: Observer, *, target_height_m: float, mode: str) -> Viewshed:
-    """As `viewshed`, in a window that is already made and holds the observer's range and one cell around."""
+def look_in(
+    window: Window, surface: Surface, observer: Observer, *, target_height_m: float, mode: str, workers: int = 1
+) -> Viewshed:
+    """As `viewshed`, in a window that is already made and holds the observer's range and one cell around.
+
+    ``workers`` threads share the fast mode; the answer does not depend on it.
+    """
     reach = observer.radius_m / surface.cell_m
     size = math.floor(reach) + 1
     rows, cols = surface.cell_of([observer.x], [observer.y])
@@ -106,28 +116,40 @@ def look_in(window: Window, surface: Surface, observer: Observer, *, target_heig
         raise InputError("The observer stands inside a building.", zh="观察点位于建筑内部。")
     density = FAN_DENSITY[mode]
     seen = np.zeros((2 * size + 1, 2 * size + 1), dtype=np.uint8)
-    work = np.empty((7, max(8, math.ceil(density * reach)) + 8), dtype=np.float64)
     half = min(observer.view_deg / 2.0, 180.0)
-    look(
-        window.z,
-        r,
-        c,
-        eye,
-        target_height_m,
-        surface.drop,
-        reach,
-        observer.azimuth_deg,
-        half,
-        density,
-        mode == "exact",
-        seen,
-        size,
-        size,
-        work,
-    )
+    sight = (window.z, r, c, eye, target_height_m, surface.drop, reach, observer.azimuth_deg, half, density)
+    if mode == "exact":
+        look(*sight, seen, size, size, np.empty((7, max(8, math.ceil(density * reach)) + 8), dtype=np.float64))
+    else:
+        _look_fast(sight, reach, density, seen, size, workers)
     if half < 180.0:
         seen *= _sector(size, observer.azimuth_deg, half)
     return Viewshed(int(rows[0]) - size, int(cols[0]) - size, surface.cell_m, seen)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=8, thread_name_prefix="octants")
+
+
+def _look_fast(
+    sight: tuple[Any, ...], reach: float, density: float, seen: npt.NDArray[np.uint8], size: int, workers: int
+) -> None:
+    """The eight octants, shared by threads: each writes cells of its own."""
+    columns = scratch_size(reach, density)
+
+    def part(first: int, end: int) -> None:
+        kernel: Any = look_fast
+        kernel(*sight, seen, size, size, np.empty((SCRATCH_ROWS, columns), dtype=np.float32), first, end)
+
+    if workers <= 1:
+        part(0, 8)
+        return
+    cuts = [8 * n // min(workers, 8) for n in range(min(workers, 8) + 1)]
+    waiting = [_pool().submit(part, first, end) for first, end in pairwise(cuts[1:])]
+    part(cuts[0], cuts[1])
+    for future in waiting:
+        future.result()
 
 
 def viewsheds(

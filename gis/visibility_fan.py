@@ -12,8 +12,9 @@ slope is monotone, so that over all directions between the rays its extremes lie
 them. This gives for every wedge of the fan an upper and a lower bound of the horizon at no more than the cost of a fan:
 
 * a target above the upper bound is seen, one below the lower bound is not: certain, without a walk of its own;
-* the few between are walked by the rule itself (*exact*) or compared with the horizon interpolated between the two rays
-  (*fast*).
+* the few between are walked by the rule itself.
+
+The fast mode has kernels of its own, `gis.visibility_fast`.
 
 References: W. R. Franklin and C. Ray, "Higher isn't necessarily better: visibility algorithms and experiments", SDH
 1994 (the names R2, R3).
@@ -27,7 +28,16 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EARTH_RADIUS_M", "SIGHT_TOLERANCE", "VOID_HEIGHT_M", "kernel", "line_is_free", "look"]
+__all__ = [
+    "EARTH_RADIUS_M",
+    "SIGHT_TOLERANCE",
+    "VOID_HEIGHT_M",
+    "kernel",
+    "line_is_free",
+    "look",
+    "octant_rays",
+    "octant_steps",
+]
 
 EARTH_RADIUS_M = 6_371_000.0
 VOID_HEIGHT_M = 1.0e6
@@ -94,7 +104,6 @@ def _look_octant(
     rays: int,
     k_lo: int,
     k_hi: int,
-    exact: bool,
     seen: npt.NDArray[np.uint8],
     seen_base: int,
     seen_si: int,
@@ -148,18 +157,15 @@ def _look_octant(
             slope = (line[j] + target) * inverse
             left = horizon[k]
             right = horizon[k + 1]
-            if exact:
-                high = max(left, right)
-                high = max(high, upper[k])
-                if slope >= high:
-                    free = True
-                elif slope < lower[k] - 2.0 * SIGHT_TOLERANCE:
-                    free = False
-                else:
-                    walked += 1
-                    free = line_is_free(z, base, si, sj, i, j, eye, drop, slope)
+            high = max(left, right)
+            high = max(high, upper[k])
+            if slope >= high:
+                free = True
+            elif slope < lower[k] - 2.0 * SIGHT_TOLERANCE:
+                free = False
             else:
-                free = slope + SIGHT_TOLERANCE >= left + (right - left) * (at - k)
+                walked += 1
+                free = line_is_free(z, base, si, sj, i, j, eye, drop, slope)
             if free and line[j] < 0.5 * VOID_HEIGHT_M:
                 seen[q + j * seen_sj] = 1
         # carry the rays over this line
@@ -176,19 +182,68 @@ def _look_octant(
                 b = last[j]
                 best = max(best, (b + (a - b) * (x - (i - 1))) / x)
             horizon[k] = best
-        if exact:
-            for k in range(k_lo, top):
-                least[k] = min(now[k], now[k + 1])
-            for j in range(j_first, j_last + 1):
-                k = int(j * wedge_step)
-                if k_lo <= k < top:
-                    s = line[j] * inverse
-                    upper[k] = max(upper[k], s)
-                    least[k] = min(least[k], s)
-            for k in range(k_lo, top):
-                lower[k] = max(lower[k], least[k])
+        for k in range(k_lo, top):
+            least[k] = min(now[k], now[k + 1])
+        for j in range(j_first, j_last + 1):
+            k = int(j * wedge_step)
+            if k_lo <= k < top:
+                s = line[j] * inverse
+                upper[k] = max(upper[k], s)
+                least[k] = min(least[k], s)
+        for k in range(k_lo, top):
+            lower[k] = max(lower[k], least[k])
         line, last = last, line
     return walked
+
+
+@kernel
+def octant_rays(octant: int, centre_deg: float, half_deg: float, rays: int) -> tuple[int, int]:
+    """First and last ray of an octant that a sector needs; (0, -1) when it needs none."""
+    if half_deg >= 180.0:
+        return 0, rays
+    theta = 90.0 - centre_deg  # counter-clockwise from east
+    middle = 45.0 * octant + 22.5
+    # distance from the sector's axis to the octant's middle, -180..180
+    away = (theta - middle + 540.0) % 360.0 - 180.0
+    low = max(away - half_deg, -22.5)
+    high = min(away + half_deg, 22.5)
+    if away + half_deg - 360.0 > -22.5:  # a very wide sector comes round from the other side
+        low = -22.5
+    if away - half_deg + 360.0 < 22.5:
+        high = 22.5
+    if low > high:
+        return 0, -1
+    odd = octant % 2 == 1
+    start = 22.5 - high if odd else low + 22.5
+    stop = 22.5 - low if odd else high + 22.5
+    k_lo = max(0, int(math.floor(math.tan(math.radians(start)) * rays - 1.0e-6)))
+    k_hi = min(rays, int(math.ceil(math.tan(math.radians(stop)) * rays + 1.0e-6)))
+    if k_hi == k_lo:
+        if k_hi < rays:
+            k_hi += 1
+        else:
+            k_lo -= 1
+    return k_lo, k_hi
+
+
+@kernel
+def octant_steps(octant: int) -> tuple[int, int, int, int]:
+    """Unit steps (east, north) of an octant along the main and along the other axis."""
+    if octant == 0:
+        return 1, 0, 0, 1
+    if octant == 1:
+        return 0, 1, 1, 0
+    if octant == 2:
+        return 0, 1, -1, 0
+    if octant == 3:
+        return -1, 0, 0, 1
+    if octant == 4:
+        return -1, 0, 0, -1
+    if octant == 5:
+        return 0, -1, -1, 0
+    if octant == 6:
+        return 0, -1, 1, 0
+    return 1, 0, 0, -1
 
 
 @kernel
@@ -203,7 +258,6 @@ def look(
     centre_deg: float,
     half_deg: float,
     density: float,
-    exact: bool,
     seen: npt.NDArray[np.uint8],
     seen_row: int,
     seen_col: int,
@@ -228,8 +282,6 @@ def look(
         Azimuth (clockwise from north) and half angle of the sector; 180 and more is a full circle.
     density : float
         Rays of the fan per cell at the range; 1 is usual.
-    exact : bool
-        Walk what the bounds leave open.
     work : float64 array (7, rays + 4)
         Scratch space; ``rays`` is ``ceil(density * reach)``, at least 8.
 
@@ -248,55 +300,17 @@ def look(
     if flat[base] < 0.5 * VOID_HEIGHT_M:
         flat_seen[seen_base] = 1
     walked = 0
-    theta = 90.0 - centre_deg  # counter-clockwise from east
     for octant in range(8):
-        k_lo, k_hi = 0, rays
-        odd = octant % 2 == 1
-        if half_deg < 180.0:
-            from_deg = 45.0 * octant
-            middle = from_deg + 22.5
-            # distance from the sector's axis to the octant's middle, -180..180
-            away = (theta - middle + 540.0) % 360.0 - 180.0
-            low = max(away - half_deg, -22.5)
-            high = min(away + half_deg, 22.5)
-            if away + half_deg - 360.0 > -22.5:  # a very wide sector comes round from the other side
-                low = -22.5
-            if away - half_deg + 360.0 < 22.5:
-                high = 22.5
-            if low > high:
-                continue
-            start = 22.5 - high if odd else low + 22.5
-            stop = 22.5 - low if odd else high + 22.5
-            k_lo = max(0, int(math.floor(math.tan(math.radians(start)) * rays - 1.0e-6)))
-            k_hi = min(rays, int(math.ceil(math.tan(math.radians(stop)) * rays + 1.0e-6)))
-            if k_hi == k_lo:
-                if k_hi < rays:
-                    k_hi += 1
-                else:
-                    k_lo -= 1
-        # unit steps (east, north) along the main and the other axis
-        if octant == 0:
-            ie, inn, je, jn = 1, 0, 0, 1
-        elif octant == 1:
-            ie, inn, je, jn = 0, 1, 1, 0
-        elif octant == 2:
-            ie, inn, je, jn = 0, 1, -1, 0
-        elif octant == 3:
-            ie, inn, je, jn = -1, 0, 0, 1
-        elif octant == 4:
-            ie, inn, je, jn = -1, 0, 0, -1
-        elif octant == 5:
-            ie, inn, je, jn = 0, -1, -1, 0
-        elif octant == 6:
-            ie, inn, je, jn = 0, -1, 1, 0
-        else:
-            ie, inn, je, jn = 1, 0, 0, -1
+        k_lo, k_hi = octant_rays(octant, centre_deg, half_deg, rays)
+        if k_hi < 0:
+            continue
+        ie, inn, je, jn = octant_steps(octant)
         walked += _look_octant(
             flat,
             base,
             ie + inn * width,
             je + jn * width,
-            odd,
+            octant % 2 == 1,
             eye,
             target,
             drop,
@@ -304,7 +318,6 @@ def look(
             rays,
             k_lo,
             k_hi,
-            exact,
             flat_seen,
             seen_base,
             ie + inn * seen_width,

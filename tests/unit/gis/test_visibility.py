@@ -12,9 +12,9 @@ from gis.visibility import Observer, Surface, Terrain, viewshed, viewsheds
 from tests.unit.gis import sight_reference as plain
 
 
-def rough(seed, size=41, blocks=10):
+def rough(seed, size=41, blocks=10, noise=(0.0, 0.3, 2.0)):
     rng = np.random.default_rng(seed)
-    z = rng.normal(size=(size, size)).astype(np.float32) * rng.choice([0.0, 0.3, 2.0])
+    z = rng.normal(size=(size, size)).astype(np.float32) * rng.choice(noise)
     z += np.linspace(0, rng.normal() * 5, size, dtype=np.float32)[:, None]
     for _ in range(blocks):
         r, c = rng.integers(0, size - 6, 2)
@@ -64,6 +64,40 @@ def test_fast_agrees_with_exact():
         common += int((exact & fast).sum())
         either += int((exact | fast).sum())
     assert common / either >= 0.97
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_fast_mode_over_distances_at_which_its_rays_multiply(seed):
+    # far beyond its least number of rays, over terrain, in sectors and with threads
+    rng = np.random.default_rng(seed)
+    z = rough(seed, size=461, blocks=300, noise=(0.0, 0.1, 0.3))
+    whole = see(z, 230, 230, eye=9.0, radius=225, target=1.7, mode="fast")
+    azimuth, width = float(rng.uniform(0, 360)), float(rng.uniform(20, 340))
+    part = see(z, 230, 230, eye=9.0, radius=225, target=1.7, mode="fast", azimuth_deg=azimuth, view_deg=width)
+    rows, cols = np.indices(z.shape)
+    away = np.abs((np.degrees(np.arctan2(cols - 230, rows - 230)) - azimuth + 180) % 360 - 180)
+    inside = (away < width / 2) | ((rows == 230) & (cols == 230))
+    unsure = np.abs(away - width / 2) < 1e-6
+    differ = ((part > 0) != ((whole > 0) & inside)) & ~unsure
+    assert differ.sum() <= 1e-3 * inside.sum()  # the last digit of a float32 may fall otherwise
+    exact = see(z, 230, 230, eye=9.0, radius=225, target=1.7)
+    assert (exact & whole).sum() / (exact | whole).sum() > 0.95
+    surface = Surface.from_array(z, cell_m=1.0)
+    observer = Observer(x=230.5, y=230.5, eye_height_m=9.0, radius_m=225, base="surface")
+    one, three = (viewshed(surface, observer, target_height_m=1.7, mode="fast", workers=n) for n in (1, 3))
+    np.testing.assert_array_equal(one.seen, three.seen)
+
+
+def test_the_fast_mode_sees_all_of_a_plain_and_nothing_behind_a_ring():
+    z = np.zeros((301, 301), dtype=np.float32)
+    rows, cols = np.indices(z.shape)
+    distance = np.hypot(rows - 150, cols - 150)
+    flat = see(z, 150, 150, eye=6.0, radius=145, mode="fast")
+    np.testing.assert_array_equal(flat > 0, distance <= 145)
+    z[(distance > 98) & (distance < 102)] = 30.0
+    ring = see(z, 150, 150, eye=6.0, radius=145, mode="fast")
+    assert (ring[distance < 97] == 1).all()
+    assert not ring[(distance > 103) & (distance <= 145)].any()
 
 
 def test_a_wall_hides_what_lies_in_its_shadow():
