@@ -1,5 +1,6 @@
 """The server: one ASGI application for all ways in."""
 
+import asyncio
 import logging
 import multiprocessing
 import secrets
@@ -25,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import edits, items, pages, processes, rasters, records, river, rules, scenarios, schemas, styles, tiles
 from api.access import key_in_address
 from api.asking import language, reject_unknown
+from api.formats import preload
 from api.lifetime import end_with_parent
 from api.live import Counters, LiveCatalogue
 from api.portal import portal_routes
@@ -327,7 +329,9 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
                       tiles=Recent(size=serve.tile_cache_mb * 1_000_000), tokens=tokens)  # fmt: skip
         await catalogue.start()
         app.state.baige = state
+        loading = asyncio.create_task(asyncio.to_thread(preload))
         yield
+        await loading
         await catalogue.stop()
         await state.counters.close()
         await reader.close()

@@ -1,35 +1,41 @@
 """Features as files: CSV written by PostgreSQL and passed on in pieces; FlatGeobuf, GeoParquet and GeoPackage by way of a temporary file.
 
-All rows of an answer come from one snapshot. Memory stays the same however many there are.
+All rows of an answer come from one snapshot. Memory stays the same however many there are. When the client leaves, the statement in the
+database ends. A file of all rows without ``sortby`` has them in the order of storage, which costs least; a file of one page is in order.
 """
 
 import asyncio
+import importlib
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import psycopg
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api.asking import FORMATS, Asked
-from api.state import State
-from gis.errors import InputError, QueryFailed
+from api.state import State, while_connected
+from gis.errors import BaigeError, Cancelled, InputError, QueryFailed
 from layers.access import Principal
 from layers.database import driver_errors, principal_settings
 from layers.query.fragment import Fragment
 from layers.query.items import geometry_sql
+from layers.query.paging import WHOLE, Part
 from layers.query.source import Column
 
 if TYPE_CHECKING:
+    import adbc_driver_postgresql.dbapi
     import pyarrow as pa
 
-__all__ = ["stream", "write_file"]
+__all__ = ["Stopping", "preload", "stream", "write_file"]
 
 log = logging.getLogger("baige.api")
 
@@ -37,6 +43,54 @@ _EXPORT_TIMEOUT_S = 600.0
 _CHUNK = 1 << 16
 #: Files made at the same time in one worker; more wait.
 _SLOTS = asyncio.Semaphore(4)
+
+
+class Stopping:
+    """Lets one thread end the question that another waits for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursor: adbc_driver_postgresql.dbapi.Cursor | None = None
+        self.asked = False
+
+    def watch(self, cursor: "adbc_driver_postgresql.dbapi.Cursor | None") -> None:
+        """The cursor to stop from now on; None for none.
+
+        Raises
+        ------
+        Cancelled
+            Stopping was asked for before.
+        """
+        with self._lock:
+            self._cursor = cursor
+            if self.asked and cursor is not None:
+                raise Cancelled("The file is not wanted any more.", zh="已不再需要该文件。")
+
+    def stop(self) -> None:
+        """End the question, now or as soon as it begins."""
+        with self._lock:
+            self.asked = True
+            if self._cursor is not None:
+                self._cursor.adbc_cancel()
+
+
+def preload() -> None:
+    """Import what files need: it takes a second or two, which the first to ask for one should not wait for."""
+    for name in ("adbc_driver_postgresql.dbapi", "pyarrow.csv", "pyarrow.parquet", "pyogrio", "pyproj"):
+        importlib.import_module(name)
+
+
+class _Passing(FileResponse):
+    """A temporary file, deleted once it is sent or the client has left."""
+
+    chunk_size = 1 << 20
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            os.unlink(self.path)
+
 
 def _columns(asked: Asked) -> list[Column]:
     names = asked.question.properties
@@ -51,12 +105,25 @@ def _geometry(asked: Asked) -> str | None:
     return geometry_sql(question.source, question.srid)
 
 
-def _limit(asked: Asked) -> Fragment:
-    return Fragment(" LIMIT %s::bigint", (asked.limit,)) if asked.limit is not None else Fragment("")
+def _rows(asked: Asked, listed: list[str], part: Part) -> Fragment:
+    order = asked.question.order
+    select = Fragment(f"SELECT {', '.join(listed)} FROM {asked.question.source.table} AS t") + asked.question.where(*part.conditions)
+    if order.keys or asked.limit is not None:
+        select = select + f" ORDER BY {order.order_by}"
+    if asked.limit is not None and not part.bounded:
+        select = select + Fragment(" LIMIT %s::bigint", (asked.limit,))
+    return select
 
 
-async def stream(request: Request, state: State, principal: Principal, asked: Asked, headers: dict[str, str]) -> Response:
+async def stream(
+    request: Request, state: State, principal: Principal, asked: Asked, headers: dict[str, str], *, part: Part = WHOLE
+) -> Response:
     """All features asked for, in a file format.
+
+    Parameters
+    ----------
+    part : Part
+        The page wanted, where a limit was given.
 
     Raises
     ------
@@ -64,29 +131,38 @@ async def stream(request: Request, state: State, principal: Principal, asked: As
         The format cannot do what is asked.
     """
     source = asked.question.source
-    if asked.cursor is not None:
-        raise InputError(f"f={asked.format}: files have no pages; leave the cursor out.", zh=f"f={asked.format} 不分页，请去掉 cursor。")
     if asked.format == "fgb" and _geometry(asked) is None:  # the format is one of places
         raise InputError("f=fgb: this needs a geometry.", zh="f=fgb 需要几何。")
     extension = {"gpkg": "gpkg", "parquet": "parquet", "fgb": "fgb", "csv": "csv"}[asked.format]
     headers = {**headers, "Content-Disposition": f'attachment; filename="{source.name}.{extension}"'}
     if asked.format == "csv":
         bom = request.query_params.get("bom", "false").lower() == "true"
-        return StreamingResponse(_csv(state, principal, asked, bom=bom), headers=headers, media_type="text/csv; charset=utf-8")
+        return StreamingResponse(_csv(state, principal, asked, part, bom=bom), headers=headers, media_type="text/csv; charset=utf-8")
+    path = await while_connected(request, _file(state, principal, asked, part))
+    return _Passing(path, headers=headers, media_type=FORMATS[asked.format])
+
+
+async def _file(state: State, principal: Principal, asked: Asked, part: Part) -> str:
+    stopping = Stopping()
     async with _SLOTS:
-        path = await asyncio.to_thread(write_file, state.database.conninfo, principal, asked)
-    return FileResponse(path, headers=headers, media_type=FORMATS[asked.format], background=BackgroundTask(os.unlink, path))
+        making = asyncio.create_task(asyncio.to_thread(write_file, state.database.conninfo, principal, asked, part=part, stopping=stopping))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(stopping.stop)
+            with suppress(BaigeError):
+                os.unlink(await making)
+            raise
 
 
-async def _csv(state: State, principal: Principal, asked: Asked, *, bom: bool) -> AsyncIterator[bytes]:
+async def _csv(state: State, principal: Principal, asked: Asked, part: Part, *, bom: bool) -> AsyncIterator[bytes]:
     source, geometry = asked.question.source, _geometry(asked)
     listed = ["t.id", *(f'{c.sql} AS "{c.name}"' for c in _columns(asked))]
     if geometry is not None and source.declaration.geometry == "Point":
         listed += [f"ST_X({geometry}) AS x", f"ST_Y({geometry}) AS y"]
     elif geometry is not None:
         listed.append(f"ST_AsText({geometry}, 8) AS geometry_wkt")
-    select = Fragment(f"SELECT {', '.join(listed)} FROM {source.table} AS t") + asked.question.where()
-    select = select + f" ORDER BY {asked.question.order.order_by}" + _limit(asked)
+    select = _rows(asked, listed, part)
     if bom:
         yield b"\xef\xbb\xbf"
     async with state.reader.snapshot(principal, timeout_s=_EXPORT_TIMEOUT_S) as connection:
@@ -110,8 +186,8 @@ def _literal(connection: "psycopg.Connection[Any]", select: Fragment) -> str:
     return psycopg.ClientCursor(connection).mogrify(select.text.encode(), select.params)
 
 
-def write_file(conninfo: str, principal: Principal, asked: Asked) -> str:
-    """Write CSV, GeoParquet, GeoPackage or FlatGeobuf into a temporary file, and return its path; blocks.
+def write_file(conninfo: str, principal: Principal, asked: Asked, *, part: Part = WHOLE, stopping: Stopping | None = None) -> str:
+    """Write CSV, GeoParquet, GeoPackage or FlatGeobuf into a temporary file, and return its path; blocks until done or stopped.
 
     The rows come by binary COPY straight into Arrow batches; no row is ever an object of Python. (PostGIS's own ST_AsFlatGeobuf, up to
     3.3 at least, writes wrong columns after a missing value.)
@@ -119,16 +195,18 @@ def write_file(conninfo: str, principal: Principal, asked: Asked) -> str:
     # a second to import, and needed by few requests
     import adbc_driver_manager
     import adbc_driver_postgresql.dbapi
+    import pyarrow as pa
+    import pyogrio
 
-    source, columns, geometry = asked.question.source, _columns(asked), _geometry(asked)
+    stopping = stopping or Stopping()
+    columns, geometry = _columns(asked), _geometry(asked)
     forms = {"uuid": "{}::text", "int": "{}::bigint"}
     if asked.format != "parquet":
         forms["text[]"] = "array_to_string({}, ', ')"
     listed = ["t.id::text AS id", *(f'{forms.get(c.kind, "{}").format(c.sql)} AS "{c.name}"' for c in columns)]
     if geometry is not None:
         listed.append(f"ST_AsText({geometry}, 8) AS geometry_wkt" if asked.format == "csv" else f"ST_AsBinary({geometry}) AS geometry")
-    select = Fragment(f"SELECT {', '.join(listed)} FROM {source.table} AS t") + asked.question.where()
-    select = select + f" ORDER BY {asked.question.order.order_by}" + _limit(asked)
+    select = _rows(asked, listed, part)
     settings, values = principal_settings(principal, timeout_s=_EXPORT_TIMEOUT_S)
     handle, name = tempfile.mkstemp(prefix="baige-", suffix=f".{asked.format}")
     os.close(handle)
@@ -143,10 +221,16 @@ def write_file(conninfo: str, principal: Principal, asked: Asked) -> str:
         with adbc_driver_postgresql.dbapi.connect(conninfo) as connection, connection.cursor() as cursor:
             cursor.execute(prepare)
             cursor.fetchall()
-            cursor.execute(query)
-            _write_batches(path, cursor.fetch_record_batch(), asked, with_geometry=geometry is not None)
-    except adbc_driver_manager.Error as error:
+            stopping.watch(cursor)
+            try:
+                cursor.execute(query)
+                _write_batches(path, cursor.fetch_record_batch(), asked, with_geometry=geometry is not None)
+            finally:
+                stopping.watch(None)
+    except (adbc_driver_manager.Error, pa.ArrowException, pyogrio.errors.DataSourceError) as error:
         path.unlink(missing_ok=True)
+        if stopping.asked:
+            raise Cancelled("The file is not wanted any more.", zh="已不再需要该文件。") from error
         log.warning("export failed: %s", error)
         raise QueryFailed("The file could not be made.", zh="无法生成文件。") from error
     except BaseException:

@@ -17,7 +17,8 @@ from api.html import page
 from api.state import State, etag_of, matches, not_modified, scope_of, while_connected
 from gis.errors import DatabaseTimeout, NotFound
 from layers.access import Principal
-from layers.query.items import Question, count_sql, item_sql, page_sql
+from layers.query.items import Question, count_sql, item_sql, page_end_sql, page_sql
+from layers.query.paging import Part
 from layers.query.source import Source
 
 __all__ = ["FRESH", "get_item", "get_items", "read_count"]
@@ -88,8 +89,36 @@ async def get_items(request: Request) -> Response:
     if matches(request, etag):
         return not_modified(etag, FRESH)
     if asked.format not in ("json", "jsonfg", "html"):
-        return await stream(request, state, principal, asked, headers)
+        part = await _part(state, principal, asked)
+        matched = await read_count(state, principal, asked.question, counter)
+        if matched is not None:
+            headers["OGC-NumberMatched"] = str(matched)
+        if part.next is not None and asked.limit is not None:
+            _add_next(headers, _links(state, asked, part.next, asked.limit))
+        return await stream(request, state, principal, asked, headers, part=part)
     return await while_connected(request, _page(state, principal, asked, counter, headers))
+
+
+async def _part(state: State, principal: Principal, asked: Asked) -> Part:
+    """What a file holds: all rows, or where a limit was given those up to the row that a page of it ends with.
+
+    The file is read after its end was looked up: as the end is a row and not a number, no row that stays is missed or repeated by the next
+    page, whatever others write meanwhile.
+    """
+    question, order = asked.question, asked.question.order
+    behind = (order.after(asked.cursor),) if asked.cursor is not None else ()
+    if asked.limit is None:
+        return Part(behind)
+    sql = page_end_sql(question, limit=asked.limit, cursor=asked.cursor)
+    rows = await state.reader.fetch(principal, sql, timeout_s=state.serve.statement_timeout_s)
+    if not rows:
+        return Part(behind)
+    end = order.cursor(rows[0][0].decode(), rows[0][1] if order.keys else None)
+    return Part((*behind, order.up_to(end)), bounded=True, next=end if len(rows) > 1 else None)
+
+
+def _add_next(headers: dict[str, str], links: list[dict[str, str]]) -> None:
+    headers["Link"] = ", ".join(f'<{link["href"]}>; rel="{link["rel"]}"; type="{link["type"]}"' for link in links if link["rel"] == "next")
 
 
 async def _page(state: State, principal: Principal, asked: Asked, counter: int, headers: dict[str, str]) -> Response:
@@ -116,7 +145,7 @@ async def _page(state: State, principal: Principal, asked: Asked, counter: int, 
     tail["timeStamp"] = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     tail["links"] = links
     if next_cursor:
-        headers["Link"] = ", ".join(f'<{link["href"]}>; rel="{link["rel"]}"; type="{link["type"]}"' for link in links if link["rel"] == "next")
+        _add_next(headers, links)
     if asked.format == "html":
         features = [orjson.loads(row[0]) for row in shown]
         data = {"source": question.source, "features": features, "next": next((k["href"] for k in links if k["rel"] == "next"), None), **tail}

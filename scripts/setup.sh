@@ -5,7 +5,7 @@
 #
 # run    what the demo and a server need (default)
 # test   also test tools, GDAL's programs and Chromium
-# bench  also the libraries that benchmarks compare with
+# bench  also the libraries and servers that benchmarks compare with, and wrk
 # clients  what test has, and QGIS (Debian's, without its desktop program), ogctests and schemathesis
 #
 # BAIGE_PYTHON      the Python (3.12 or newer) to use, instead of searching for one
@@ -150,6 +150,7 @@ system_packages() {
         have ogr2ogr || wished="$wished gdal-bin"
         browser_there || wished="$wished chromium"
     fi
+    if [ "$LEVEL" = bench ]; then have wrk || wished="$wished wrk"; fi
     [ -n "$needed$wished" ] || return 0
     names="$(printf '%s' "$needed" | sed 's/postgis/postgresql postgresql-NN-postgis-3 (NN = number of your PostgreSQL, 15 or newer)/')$wished"
     if ! may_install; then
@@ -281,6 +282,21 @@ install_packages() {
         fail "The Python packages could not be installed; is a package index reachable?"
 }
 
+# The servers that the API is measured against have an environment of their own: they pin what Baige does not.
+peers() {
+    [ "$LEVEL" = bench ] || return 0
+    there="$ROOT/.tools/peers"
+    "$there/bin/python" -c 'import pygeoapi, psycopg2, tipg, uvicorn' >/dev/null 2>&1 && return 0
+    rm -rf "$there"
+    packages="pygeoapi==0.24.0 psycopg2-binary tipg==1.6.1 uvicorn httptools uvloop"
+    uv="$VENV/bin/uv"
+    [ -x "$uv" ] || uv=$(get_uv) || uv=uv
+    # shellcheck disable=SC2086
+    step "Environment of the servers to compare with" "$uv" venv --python "$VENV/bin/python" "$there" &&
+        step "Servers to compare with: pygeoapi, TiPg" "$uv" pip install --python "$there/bin/python" $packages ||
+        say "  they could not be installed; the API benchmark goes without them."
+}
+
 browser() {
     [ "$LEVEL" = run ] || browser_there && return 0
     step "Chromium, by Playwright" "$VENV/bin/playwright" install chromium || say "  Browser tests need Chromium: install the package chromium."
@@ -330,6 +346,7 @@ system_packages
 make_venv
 rm -f "$VENV"/.baige-*
 install_packages
+peers
 browser
 echo "$ROOT $(fingerprint)" >"$VENV/.baige-$LEVEL"
 [ "$LEVEL" = run ] || echo "$ROOT $(fingerprint)" >"$VENV/.baige-run"

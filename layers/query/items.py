@@ -8,7 +8,7 @@ from layers.query.fragment import Fragment
 from layers.query.paging import Order, conditions
 from layers.query.source import Column, Source
 
-__all__ = ["Question", "count_sql", "feature_sql", "geometry_sql", "item_sql", "page_sql"]
+__all__ = ["Question", "count_sql", "feature_sql", "geometry_sql", "item_sql", "page_end_sql", "page_sql"]
 
 CRS84_URI = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 #: Decimal digits of coordinates: about a millimetre, in degrees and in metres.
@@ -127,6 +127,18 @@ def page_sql(
     inner = chosen + where + Fragment(f" ORDER BY {order.order_by} LIMIT %s::bigint) AS t", (limit + 1,))
     text = inner.text.replace("SELECT t.* FROM", f"SELECT {feature}{keys} FROM", 1)
     return Fragment(text, inner.params) + f" ORDER BY {order.order_by}"
+
+
+def page_end_sql(question: Question, *, limit: int, cursor: str | None = None) -> Fragment:
+    """The last row of a page and the one behind it: id and, where an order was asked for, sort values. No row: fewer than a full page are left."""
+    order = question.order
+    keys = f", {order.key_sql}" if order.keys else ""
+    where = question.where(*([order.after(cursor)] if cursor else []))
+    return (
+        Fragment(f"SELECT t.id::text{keys} FROM {question.source.table} AS t")
+        + where
+        + Fragment(f" ORDER BY {order.order_by} OFFSET %s::bigint LIMIT 2", (limit - 1,))
+    )
 
 
 def _inner_columns(question: Question) -> str:

@@ -15,7 +15,7 @@ from gis.errors import InputError
 from layers.query.fragment import Fragment, join
 from layers.query.source import Column, Source
 
-__all__ = ["Order", "SortKey", "read_order"]
+__all__ = ["WHOLE", "Order", "Part", "SortKey", "read_order"]
 
 _SQL_TYPE = {
     "text": "text", "int": "bigint", "num": "float8", "bool": "boolean", "date": "date", "datetime": "timestamptz", "uuid": "uuid",
@@ -92,6 +92,34 @@ class Order:
                 (value, value, *behind.params),
             )
         return behind
+
+    def up_to(self, cursor: str) -> Fragment:
+        """Condition for the rows up to that of a cursor, this one included: all those that are not behind it."""
+        behind = self.after(cursor)  # true or false, never unknown: a missing value is looked for by IS NULL
+        return Fragment(f"NOT coalesce(({behind.text}), false)", behind.params)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which rows of an order an answer holds.
+
+    Attributes
+    ----------
+    conditions : tuple of Fragment
+        Further conditions: behind one row, up to another.
+    bounded : bool
+        Whether they say where the part ends; else a limit must.
+    next : str or None
+        The cursor of its last row, where more rows follow.
+    """
+
+    conditions: tuple[Fragment, ...] = ()
+    bounded: bool = False
+    next: str | None = None
+
+
+#: All rows.
+WHOLE = Part()
 
 
 def read_order(text: str | None, source: Source) -> Order:
