@@ -7,7 +7,7 @@ BAIGE := .venv/bin/baige
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-clients bench lint unit docs clean
+.PHONY: help setup demo test test-clients bench leak-test lint unit docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -30,6 +30,10 @@ test-clients:  ## QGIS, ogctests and schemathesis against a served city (install
 bench:  ## measure speed, with the libraries compared against
 	@scripts/setup.sh bench
 	@.venv/bin/python -m benchmarks
+
+leak-test:  ## who sees what: every layer, route, format and parameter crawled for each role
+	@scripts/setup.sh test
+	@BAIGE_LEAK_TEST=full .venv/bin/python -m pytest tests/integration/test_access/test_leaks.py --timeout 3600 --durations 10 -q $(PYTEST_ARGS)
 
 lint:  ## ruff, mypy and the import contract only
 	@scripts/setup.sh test

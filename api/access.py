@@ -118,7 +118,8 @@ async def principal_of(request: Request) -> Principal:
     else:
         return Principal(state.serve.anonymous_role, state.serve.anonymous_district, "", request_id)
     found = credential.principal
-    return Principal(found.role, found.district, found.key_id, request_id)
+    query = request.url.query
+    return Principal(found.role, found.district, found.key_id, request_id, f"{request.url.path}?{query}"[:2000] if query else request.url.path)
 
 
 def check_csrf(request: Request, token: str) -> None:

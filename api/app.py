@@ -27,6 +27,7 @@ from api import edits, items, pages, processes, rasters, records, river, rules, 
 from api.access import key_in_address
 from api.asking import language, reject_unknown
 from api.formats import preload
+from api.gallery import Gallery
 from api.lifetime import end_with_parent
 from api.live import Counters, LiveCatalogue
 from api.portal import portal_routes
@@ -283,7 +284,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     if portal.is_dir():
         routes.append(Mount("/portal", StaticFiles(directory=portal, html=True)))
     gallery = settings.home / "maps"
-    routes.append(Mount("/maps", StaticFiles(directory=gallery, html=True, check_dir=False)))
+    routes.append(Mount("/maps", Gallery(gallery)))
     return routes
 
 

@@ -328,7 +328,7 @@ def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
             schemas[f"write_{name}"] = _write_schema(source)
         paths[f"{here}/items"] = items
         paths[f"{here}/items/{{featureId}}"] = item
-        if layer.has_geometry:
+        if source.has_geometry:
             paths[f"{here}/tiles"] = {"get": _get(f"{title}: tile sets", plain, _document(None), tag=name, name=f"{name}.tilesets", codes=("404",))}
             paths[f"{here}/styles"] = {"get": _get(f"{title}: styles", ["lang"], _document(None, html=False), tag=name, name=f"{name}.styles",
                                                    codes=("404",))}  # fmt: skip

@@ -172,6 +172,8 @@ async def _with_extent(state: State, principal: Principal, found: dict[str, Any]
     source = state.catalogue.source(found["id"], principal.role)
     box = await extent_of(state, principal, source)
     spatial = {"bbox": [list(box)], "crs": "http://www.opengis.net/def/crs/OGC/1.3/CRS84"}
+    if not source.has_geometry:  # hidden from this role
+        found = {**found, "links": [k for k in found["links"] if "/tiles" not in k["href"] and "/styles" not in k["href"]]}
     return {**found, "extent": {"spatial": spatial, "temporal": {"interval": [[None, None]]}}}
 
 

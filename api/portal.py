@@ -23,7 +23,7 @@ __all__ = ["portal_routes"]
 
 _RUNS = (
     "SELECT DISTINCT ON (kind) kind, id::text, to_char(coalesce(finished_at, started_at), 'YYYY-MM-DD HH24:MI'), synthetic"
-    " FROM baige_sys.run WHERE state = 'done' ORDER BY kind, finished_at DESC"
+    " FROM baige_sys.run_brief WHERE state = 'done' ORDER BY kind, finished_at DESC"
 )
 _ALONG = (
     "SELECT t.id::text, coalesce(t.name_zh, ''), t.reach_code, ST_X(p), ST_Y(p) FROM baige.river_axis AS t,"

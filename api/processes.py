@@ -81,6 +81,8 @@ async def execute(request: Request) -> Response:
         if not principal.key_id:
             raise Unauthorized("This process needs an access key.", zh="此处理需要访问密钥。")
         raise Forbidden("This role may not run this process.", zh="当前角色无权执行此处理。")
+    if process.id != "export" and principal.district and principal.role != "admin":
+        raise Forbidden("This process computes the whole city; the key is for one district.", zh="此处理涉及全市，而密钥仅限一个辖区。")
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         return problem(415, "Content-Type: application/json")
     try:
@@ -122,7 +124,8 @@ async def _own(request: Request) -> tuple[State, Principal, JobStore, dict[str, 
     await asyncio.to_thread(store.prepare)
     job = await asyncio.to_thread(store.get, job_id)
     # a job of another is not there; the id of one made without a key is its secret
-    if job is None or (principal.role != "admin" and (job["key_id"], job["role"]) != (principal.key_id, principal.role)):
+    owner = (principal.key_id, principal.role, principal.district)
+    if job is None or (principal.role != "admin" and (job["key_id"], job["role"], job["district"]) != owner):
         raise missing
     return state, principal, store, job
 

@@ -60,6 +60,8 @@ class Reader:
 
     def __init__(self, conninfo: str, *, size: int) -> None:
         self._conninfo = conninfo
+        #: Told of each question of a key's holder: who, its SQL, and how many rows came.
+        self.on_read: Callable[[Principal, str, int], None] | None = None
         self._pool = psycopg_pool.AsyncConnectionPool(
             conninfo, min_size=min(2, size), max_size=size, open=False, configure=_configure, timeout=_PATIENCE_S, max_waiting=500,
             # the pool's attempts come at ever longer intervals: a short end to them has each request after that make a new one
@@ -108,7 +110,10 @@ class Reader:
                 await cursor.execute(question.text, question.params, prepare=prepare)
             return await cursor.fetchall()
 
-        return await self._ask(ask)
+        rows = await self._ask(ask)
+        if principal.key_id and self.on_read is not None:
+            self.on_read(principal, question.text, len(rows))
+        return rows
 
     async def plain(self, sql: str, params: tuple[Any, ...] = ()) -> Rows:
         """A question of the server itself, without any user's role."""

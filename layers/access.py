@@ -15,12 +15,12 @@ admin    all                                  anywhere               anywhere
 ======== ==================================== ====================== =================
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from layers.declaration import LayerDeclaration
 
-__all__ = ["DATABASE_ROLES", "LEAKPROOF_FUNCTIONS", "PUBLIC", "SYSTEM", "Principal", "RoleName", "access_sql", "visible_fields"]
+__all__ = ["DATABASE_ROLES", "LEAKPROOF_FUNCTIONS", "PUBLIC", "SYSTEM", "Principal", "RoleName", "access_sql", "sees_place", "visible_fields"]
 
 RoleName = Literal["owner", "public", "viewer", "officer", "planner", "admin"]
 
@@ -40,12 +40,15 @@ class Principal:
         Prefix of administrative codes (2 to 12 digits) that rows must have; empty for the whole city.
     key_id : str
         Public id of the access key, kept with each change.
+    asked : str
+        Address that was asked, kept with reads of restricted layers.
     """
 
     role: RoleName
     district: str = ""
     key_id: str = ""
     request_id: str = ""
+    asked: str = field(default="", compare=False)
 
 
 #: Functions that tell nothing of the rows they are applied to: no error or notice carries a value. Only a superuser may say so in the
@@ -67,7 +70,13 @@ _IN_DISTRICT = f"({_DISTRICT} = '' OR admin_code ^@ {_DISTRICT})"
 
 def visible_fields(declaration: LayerDeclaration, role: str) -> tuple[str, ...]:
     """Names of the declared fields that ``role`` may read."""
-    return tuple(field.name for field in declaration.all_fields if role not in field.hidden_from)
+    hidden = declaration.hidden.get(role, ())  # type: ignore[call-overload]
+    return tuple(field.name for field in declaration.all_fields if role not in field.hidden_from and field.name not in hidden)
+
+
+def sees_place(declaration: LayerDeclaration, role: str) -> bool:
+    """Whether features have a place, and ``role`` may see it."""
+    return declaration.has_geometry and "geom" not in declaration.hidden.get(role, ())  # type: ignore[call-overload]
 
 
 def _reading(layer: str, *, past: bool) -> dict[str, str]:
@@ -93,7 +102,6 @@ def _reading(layer: str, *, past: bool) -> dict[str, str]:
 def access_sql(declaration: LayerDeclaration) -> list[str]:
     """Statements that set policies and grants of a layer and its history; safe to run again."""
     statements = []
-    system = ["id", *(["geom"] if declaration.has_geometry else []), "changed_at", "change_id"]
     writable = declaration.kind != "result"
     for schema in ("baige", "baige_history"):
         table = f'{schema}."{declaration.name}"'
@@ -104,7 +112,8 @@ def access_sql(declaration: LayerDeclaration) -> list[str]:
                 f"CREATE POLICY read_{role} ON {table} FOR SELECT TO baige_{role} USING ({condition})",
                 f"REVOKE ALL ON {table} FROM baige_{role}",
             ]
-            columns = [*system, *visible_fields(declaration, role)]
+            place = ["geom"] if sees_place(declaration, role) else []
+            columns = ["id", *place, "changed_at", "change_id", *visible_fields(declaration, role)]
             if schema == "baige_history":
                 columns += ["replaced_at", "replaced_by", "replaced_op"]
             listed = ", ".join(f'"{column}"' for column in columns)

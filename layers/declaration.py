@@ -248,6 +248,8 @@ class LayerDeclaration(_Frozen):
         other layers), ``result`` (of an analysis run: gets the column ``run_id``).
     natural_keys : tuple of tuples of str
         Each a set of fields that identifies a feature in the world, tried in order: a load updates where all its values are known.
+    hidden : dict of str to tuple of str
+        By role, attributes that it never sees, the common ones among them, and ``geom`` for the place itself.
     search : tuple of str
         Fields that the search by words looks into.
     """
@@ -263,6 +265,7 @@ class LayerDeclaration(_Frozen):
     kind: Kind = "register"
     classification: Classification = "internal"
     natural_keys: tuple[tuple[str, ...], ...] = ()
+    hidden: dict[Role, tuple[str, ...]] = Field(default_factory=dict)
     search: tuple[str, ...] = ("name_zh", "name_en", "source_ref")
     label: str = "name_zh"
     fields: tuple[FieldDeclaration, ...] = ()
@@ -283,6 +286,7 @@ class LayerDeclaration(_Frozen):
             raise ValueError(f"layer {self.name}: field declared twice or reserved: {', '.join(sorted(double))}")
         known = set(names) | {"id"}
         asked = {name for key in self.natural_keys for name in key} | set(self.search) | {self.label}
+        asked |= {name for names in self.hidden.values() for name in names if name != "geom" or not self.has_geometry}
         asked |= {name for name in (self.style.by, self.style.label) if name}
         if asked - known:
             raise ValueError(f"layer {self.name}: no such field: {', '.join(sorted(asked - known))}")

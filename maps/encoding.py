@@ -17,6 +17,7 @@ import pandas as pd
 import shapely
 
 from gis.errors import CRSMismatch
+from layers.access import visible_fields
 from layers.declaration import FieldDeclaration, LayerDeclaration, Role
 from maps.style import class_of, families, leaflet_path, style_classes
 
@@ -166,7 +167,8 @@ def _shown_fields(layer: LayerDeclaration, frame: gpd.GeoDataFrame, role: Role, 
     wanted = [f for f in layer.all_fields if f.name in frame and f.type not in ("geometry", "uuid", "ref")]
     if names is not None:
         wanted = [f for f in wanted if f.name in names]
-    return [f for f in wanted if f.name not in _UNSHOWN and role not in f.hidden_from and frame[f.name].notna().any()]
+    seen = set(visible_fields(layer, role))
+    return [f for f in wanted if f.name not in _UNSHOWN and f.name in seen and frame[f.name].notna().any()]
 
 
 def _detail_zoom(layer: LayerDeclaration, frame: gpd.GeoDataFrame) -> list[int]:

@@ -1,6 +1,7 @@
 """All standalone pages into one folder, with an index page that shows them as small pictures."""
 
 import html
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from maps.pages import PAGES, MapFacts, Page, build_page, first_view, run_title,
 from maps.style import class_of, families, style_classes
 from maps.themes import DRAWING_ORDER
 
-__all__ = ["build_gallery", "layers_needed", "thumbnail"]
+__all__ = ["ACCESS_FILE", "build_gallery", "layers_needed", "thumbnail"]
+
+#: Beside the pages: for which role they were drawn, and which files were.
+ACCESS_FILE = "access.json"
 
 _WIDTH, _HEIGHT = 360, 220
 _BASE_SHOWN = ("water", "road", "railway")
@@ -178,6 +182,7 @@ def build_gallery(
     synthetic = any("synthetic" in frame and bool(frame["synthetic"].fillna(False).any()) for frame in frames.values())
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / ACCESS_FILE).unlink(missing_ok=True)  # nothing is public while pages change
         for name in pages:
             page = PAGES[name]
             counts = {layer: len(frames[layer]) for layer in page.focus if layer in frames and len(frames[layer])}
@@ -219,6 +224,8 @@ def build_gallery(
             ),
             encoding="utf-8",
         )
+        names = ["index.html", *(path.name for path in written.values())]
+        (folder / ACCESS_FILE).write_text(json.dumps({"role": role, "files": names}), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}", zh=f"无法写入 {folder}：{error.strerror}") from error
     return {"index": index, **written}

@@ -11,6 +11,7 @@ import folium
 import geopandas as gpd
 import numpy as np
 
+from layers.access import sees_place
 from layers.catalogue import built_in
 from layers.declaration import LayerDeclaration, Role
 from maps.encoding import Packed, pack_layer
@@ -226,6 +227,7 @@ def build_page(
     known = declarations or built_in()
     wanted = [name for name in (*DRAWING_ORDER, *page.layers) if name in frames and name in known]
     wanted = [name for n, name in enumerate(wanted) if name not in wanted[:n]]
+    wanted = [name for name in wanted if sees_place(known[name], role)]
     if role == "public":
         wanted = [name for name in wanted if known[name].classification == "public"]
     base: list[Packed] = []

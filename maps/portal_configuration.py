@@ -7,7 +7,7 @@ from typing import Any
 
 from gis.errors import ConfigError
 from gis.settings import CityConfig
-from layers.access import visible_fields
+from layers.access import sees_place, visible_fields
 from layers.declaration import FieldDeclaration, LayerDeclaration
 from maps.style import families, legend_html, style_classes
 from maps.style_maplibre import maplibre_layers
@@ -57,7 +57,7 @@ def _field(field: FieldDeclaration) -> dict[str, Any]:
 
 def _layer(layer: LayerDeclaration, role: str) -> dict[str, Any]:
     seen = set(visible_fields(layer, role))
-    kinds = families(layer)
+    kinds = families(layer) if sees_place(layer, role) else ()
     base = DRAWING_ORDER.index(layer.name) if layer.name in DRAWING_ORDER else None
     return {
         "name": layer.name,

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gis.settings import CityConfig
-from layers.access import visible_fields
+from layers.access import sees_place, visible_fields
 from layers.declaration import LayerDeclaration, Role
 from layers.frames import read_frame
 from layers.registry import catalogue
@@ -39,7 +39,7 @@ def read_frames(
     found = {}
     for name in layers:
         declaration = declarations.get(name)
-        if declaration is None:
+        if declaration is None or not sees_place(declaration, role):
             continue
         hidden = {field.name for field in declaration.all_fields if field.type == "geometry"}
         columns = [field for field in visible_fields(declaration, role) if field not in hidden]

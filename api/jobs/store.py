@@ -105,8 +105,8 @@ class JobStore:
         """The newest jobs that the asker may see: the own ones; all for an admin."""
         with driver_errors(), self._connect() as connection:
             return connection.execute(
-                "SELECT * FROM baige_jobs.job WHERE %s OR (key_id = %s AND role = %s) ORDER BY created DESC LIMIT %s",
-                (principal.role == "admin", principal.key_id, principal.role, limit),
+                "SELECT * FROM baige_jobs.job WHERE %s OR (key_id = %s AND role = %s AND district = %s) ORDER BY created DESC LIMIT %s",
+                (principal.role == "admin", principal.key_id, principal.role, principal.district, limit),
             ).fetchall()
 
     def begin(self, job: uuid.UUID) -> int | None:

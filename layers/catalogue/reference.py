@@ -68,6 +68,8 @@ def _section(layer: LayerDeclaration) -> list[str]:
         f"Geometry {layer.geometry}; {layer.kind}; {layer.classification}; theme {layer.theme}; same feature when equal: {keys}.",
         "",
     ]
+    for role, names in sorted(layer.hidden.items()):
+        lines[-1:] = ["", f"Hidden from {role}: {', '.join(f'`{name}`' for name in names)}.", ""]
     return [*lines, *(_table(layer.fields) if layer.fields else ["No attributes of its own."]), ""]
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 from gis.errors import UnknownField
-from layers.access import visible_fields
+from layers.access import sees_place, visible_fields
 from layers.declaration import FieldDeclaration, LayerDeclaration
 from layers.models import HISTORY_SCHEMA, LAYER_SCHEMA, layer_srid
 
@@ -85,8 +85,8 @@ class Source:
 
     @cached_property
     def has_geometry(self) -> bool:
-        """Whether features have a place of their own."""
-        return self.declaration.has_geometry
+        """Whether features have a place of their own that the role may see."""
+        return sees_place(self.declaration, self.role)
 
     @cached_property
     def columns(self) -> dict[str, Column]:

@@ -164,7 +164,7 @@ def test_what_the_public_may_not_see() -> None:
         assert layers[name].classification == "restricted", name
     for name in ("road", "water", "building", "admin_area", "community", "railway", "coverage_by_grid"):
         assert layers[name].classification == "public", name
-    assert "public" in layers["camera_site"].field("device_code").hidden_from
+    assert "device_code" in layers["camera_site"].hidden["public"]
 
 
 def test_reference_page_is_current() -> None:
