@@ -143,7 +143,7 @@ class CameraTable:
             chosen = np.flatnonzero(chosen)
         chosen = chosen.astype(np.int64)
         arrays = {name: getattr(self, name)[chosen] for name in _ARRAYS}
-        return replace(self, id=tuple(self.id[i] for i in chosen), **arrays)
+        return replace(self, id=tuple(map(self.id.__getitem__, chosen.tolist())), **arrays)
 
     def find(self, camera_id: str) -> int:
         """Place of a camera.
@@ -174,7 +174,7 @@ class CameraTable:
         """
         if self.densities_px_m != other.densities_px_m:
             raise InputError("The two sets of cameras use different densities.", zh="两组摄像机的像素密度不同。")
-        twice = set(self.id) & set(other.id)
+        twice = set(other.id).intersection(self.id)
         if twice:
             raise InputError(
                 f"A camera stands in both sets: {sorted(twice)[0]!r}.", zh=f"摄像机重复：{sorted(twice)[0]!r}。"

@@ -219,7 +219,7 @@ def _road_gaps(
 ) -> gpd.GeoDataFrame:
     """One gap for each grid cell with unseen road: the unseen stretches, widened to the street."""
     if cells.empty or roads.empty:
-        return _nothing(cells.crs)
+        return _NOTHING
     shapes = cells.geometry.to_numpy()
     tree = shapely.STRtree(shapes)
     lines = roads.geometry.to_numpy()
@@ -230,7 +230,7 @@ def _road_gaps(
     stretches, line = _unseen_stretches(result, parts[kept])
     owner = cell[of[kept]][line]
     if len(owner) == 0:
-        return _nothing(cells.crs)
+        return _NOTHING
     order = np.argsort(owner, kind="stable")
     found, start = np.unique(owner[order], return_index=True)
     groups = np.split(stretches[order], start[1:])
@@ -283,7 +283,7 @@ def _cut_bank(bank: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 def _bank_gaps(bank: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
     if bank.empty:
-        return _nothing(bank.crs)
+        return _NOTHING
     open_bank = _cut_bank(bank[(bank["state"] != CONFIRMED) & (bank["length_m"] >= _BANK_MIN_M)])
     return _frame(
         open_bank.geometry.to_numpy(),
@@ -311,7 +311,7 @@ def _point_gaps(
     weight: float,
 ) -> gpd.GeoDataFrame:
     if len(points) == 0:
-        return _nothing(owners.crs)
+        return _NOTHING
     unseen = watch_points(result, shapely.get_x(points), shapely.get_y(points)).state != CONFIRMED
     of = owner[unseen]
     return _frame(
@@ -335,7 +335,7 @@ def _entrance_gaps(result: CoverageResult, schools: gpd.GeoDataFrame, weights: M
 def _area_gaps(result: CoverageResult, areas: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
     """Wharves and key areas of which less than half of the outline (of the point, of the line) is surely seen."""
     if areas.empty:
-        return _nothing(areas.crs)
+        return _NOTHING
     shapes = areas.geometry.to_numpy()
     outline = np.where(shapely.get_dimensions(shapes) == 2, shapely.boundary(shapes), shapes)
     places, owner = _samples(outline)
@@ -363,7 +363,7 @@ def _railway_gaps(result: CoverageResult, railways: gpd.GeoDataFrame, weights: M
     lines = shapely.get_parts(railways.geometry.to_numpy())
     lines = lines[shapely.length(lines) > 1.0]
     if len(lines) == 0:
-        return _nothing(railways.crs)
+        return _NOTHING
     owner = np.repeat(np.arange(len(railways)), shapely.get_num_geometries(railways.geometry.to_numpy()))
     owner = owner[shapely.length(shapely.get_parts(railways.geometry.to_numpy())) > 1.0]
     stretches, line = _unseen_stretches(result, lines)
@@ -383,13 +383,15 @@ def _railway_gaps(result: CoverageResult, railways: gpd.GeoDataFrame, weights: M
 
 
 def _frame(geometry: npt.NDArray[Any], crs: Any, **columns: Any) -> gpd.GeoDataFrame:
-    frame = gpd.GeoDataFrame(columns, index=range(len(geometry)), geometry=geometry, crs=crs).rename_geometry("geom")
-    frame["need"] = np.round(frame["need"].astype(float), 2)
-    return frame[~shapely.is_empty(frame.geometry.to_numpy())]
+    kept = ~shapely.is_empty(geometry)
+    told: dict[str, Any] = {name: value if isinstance(value, str) else value[kept] for name, value in columns.items()}
+    told["need"] = np.round(told["need"].astype(float), 2)
+    places = gpd.GeoSeries(geometry[kept], crs=crs)
+    return gpd.GeoDataFrame({**told, "geom": places}, index=places.index, geometry="geom", crs=crs)
 
 
-def _nothing(crs: Any) -> gpd.GeoDataFrame:
-    return gpd.GeoDataFrame({"need": []}, geometry=[], crs=crs).rename_geometry("geom")
+#: No gaps of a kind; only its length is looked at.
+_NOTHING = gpd.GeoDataFrame()
 
 
 @dataclass(frozen=True)

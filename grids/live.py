@@ -5,8 +5,9 @@ those answers are worked out again that the changed cells, or the reach of the c
 run. States are values: a state is never changed, a new one is made, so that trying something out and going back cost nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ class LiveState:
 
     Attributes
     ----------
-    cameras : GeoDataFrame
-        The register of outdoor cameras; ``table`` the same as the kernels read it.
+    register : GeoDataFrame
+        Outdoor cameras as they were at first; ``gone`` those of them that are no longer so, ``added`` those that took their place or are
+        new. ``cameras`` puts them together; ``table`` is the same as the kernels read it.
     result : CoverageResult
     tables : dict
         Rows of the result layers; gaps with the columns of `grids.gaps.collect_gaps` beside.
@@ -52,11 +54,26 @@ class LiveState:
         Sums of each grid cell.
     """
 
-    cameras: gpd.GeoDataFrame
+    register: gpd.GeoDataFrame
+    gone: frozenset[str]
+    added: gpd.GeoDataFrame
     table: CameraTable
     result: CoverageResult
     tables: dict[str, gpd.GeoDataFrame]
     sums: pd.DataFrame | None
+
+    @cached_property
+    def cameras(self) -> gpd.GeoDataFrame:
+        """The register of outdoor cameras."""
+        if not self.gone and self.added.empty:
+            return self.register
+        return _joined(self.register[~self.register["id"].isin(self.gone)], self.added)
+
+
+def _joined(one: gpd.GeoDataFrame, other: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    parts = [part for part in (one, other) if len(part)]
+    both = pd.concat(parts, ignore_index=True) if parts else one
+    return gpd.GeoDataFrame(both, geometry=one.geometry.name, crs=one.crs)
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,7 @@ class LiveCoverage:
         workers: int | None = None,
         store: Path | None = None,
         progress: Step | None = None,
+        cancel: Callable[[], bool] | None = None,
     ) -> None:
         tell = progress or (lambda _en, _zh, _done, _total: None)
         self.scene, self.city, self.context = scene, city, context
@@ -113,9 +131,14 @@ class LiveCoverage:
             workers=workers,
             progress=lambda done, total: tell("lines of sight", "视线计算", done, total),
             store=store,
+            cancel=cancel,
         )
         found = work_out(result, table, scene, context, city, tell, internal=True)
-        self.start = LiveState(scene.cameras, table, result, found.tables, found.sums)
+        tables = {layer: _plain_text(frame) for layer, frame in found.tables.items()}
+        self.start = LiveState(scene.cameras, frozenset(), scene.cameras.iloc[:0], table, result, tables, found.sums)
+        self._at: dict[str, int] = {}
+        for name in ("device_code", "id"):
+            self._at.update({str(value): i for i, value in enumerate(scene.cameras[name]) if isinstance(value, str)})
         tell("getting ready", "准备就绪", 0, 1)
         self.area = self._area()
         tell("getting ready", "准备就绪", 1, 1)
@@ -131,12 +154,15 @@ class LiveCoverage:
         cell_m: float | None = None,
         workers: int | None = None,
         progress: Step | None = None,
+        cancel: Callable[[], bool] | None = None,
     ) -> "LiveCoverage":
         """Read a city and compute its coverage as it is; takes as long as a coverage run."""
         with database.begin(readonly=True, snapshot=True) as connection:
             scene = read_scene(connection, city, home, cell_m=cell_m)
             context = read_context(connection, city.analysis_srid)
-        return cls(scene, context, city, mode=mode, workers=workers, store=home / "coverage", progress=progress)
+        return cls(
+            scene, context, city, mode=mode, workers=workers, store=home / "coverage", progress=progress, cancel=cancel
+        )
 
     def prepare(self, cameras: gpd.GeoDataFrame) -> CameraTable:
         """Cameras as the kernels read them."""
@@ -187,6 +213,14 @@ class LiveCoverage:
             weights=self.city.gap_weights,
         )
 
+    def find(self, state: LiveState, names: Sequence[str]) -> gpd.GeoDataFrame:
+        """Rows of cameras by ``id`` or ``device_code``; those that are not there are left out."""
+        at = sorted({self._at[name] for name in names if name in self._at})
+        rows = self.scene.cameras.iloc[at]
+        kept = rows[~rows["id"].isin(state.gone)]
+        new = state.added[state.added["id"].isin(names) | state.added["device_code"].isin(names)]
+        return _joined(kept, new) if len(new) else kept
+
     def change(self, state: LiveState, gone: Sequence[str], now: gpd.GeoDataFrame) -> LiveChange:
         """Take cameras away and put others (or the same, changed) in.
 
@@ -202,22 +236,17 @@ class LiveCoverage:
         Conflict
             A camera that is put in is there already.
         """
-        ids = state.cameras["id"].to_numpy(dtype=object)
-        leaving = np.isin(ids, np.asarray(gone, dtype=object)) if len(gone) else np.zeros(len(ids), dtype=bool)
-        twice = set(now["id"]) & set(ids[~leaving])
+        was = self.find(state, gone)
+        was_ids = {str(name) for name in was["id"]}
+        here = self.find(state, [str(name) for name in now["id"]])["id"] if len(now) else []
+        twice = sorted(set(here) - was_ids)
         if twice:
-            name = sorted(twice)[0]
-            raise Conflict(f"There is a camera {name!r} already.", zh=f"摄像机 {name!r} 已存在。")
-        was = state.cameras[leaving]
+            raise Conflict(f"There is a camera {twice[0]!r} already.", zh=f"摄像机 {twice[0]!r} 已存在。")
         before, after = self.prepare(was), self.prepare(now)
         table = _exchanged(state.table, before, after)
         followed = update(state.result, self.scene.surface, before=before, after=after)
-        cameras = state.cameras
-        if len(was) or len(now):
-            parts = [part for part in (cameras[~leaving], now) if len(part)]
-            joined = pd.concat(parts, ignore_index=True) if parts else cameras.iloc[:0]
-            cameras = gpd.GeoDataFrame(joined, geometry=cameras.geometry.name, crs=cameras.crs)
-        middle = replace(state, cameras=cameras, table=table, result=followed.result)
+        added = _joined(state.added[~state.added["id"].isin(was_ids)], now)
+        middle = replace(state, gone=state.gone | was_ids, added=added, table=table, result=followed.result)
         boxes, counts = self._differences(state.result, followed.result, followed.chunks)
         reach = self._reach(before, after)
         tables, sums = dict(state.tables), state.sums
@@ -226,7 +255,7 @@ class LiveCoverage:
             tables["coverage_by_grid"] = changed_units(
                 self.area, tables["coverage_by_grid"], sums, touched, len(middle.result.densities_px_m)
             )
-        changed_places(self.area, middle.result, tables, boxes, was, now, cameras)
+        changed_places(self.area, middle.result, tables, boxes, was, now, lambda: middle.cameras)
         changed_causes(tables, boxes, reach, table, self.scene.surface)
         tables["coverage_gap"] = changed_gaps(self.area, middle.result, tables, boxes, reach, table, self.scene.surface)
         done = replace(middle, tables=tables, sums=sums)
@@ -266,7 +295,12 @@ class LiveCoverage:
         return np.concatenate(discs) if discs else np.array([], dtype=object)
 
 
+def _plain_text(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Text as Python strings: quicker to pick rows from than Arrow's."""
+    return frame.astype({name: object for name, kind in frame.dtypes.items() if isinstance(kind, pd.StringDtype)})
+
+
 def _exchanged(table: CameraTable, before: CameraTable, after: CameraTable) -> CameraTable:
-    out = set(before.id)
-    kept = table.take(np.array([name not in out for name in table.id], dtype=np.bool_)) if out else table
+    out = [table.find(name) for name in before.id]
+    kept = table.take(np.delete(np.arange(len(table)), out)) if out else table
     return kept.joined(after) if len(after) else kept

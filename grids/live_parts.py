@@ -4,7 +4,7 @@ Each part takes the rows as they were, finds those that may differ, has them mad
 place; the order of rows is that of a full run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,7 +188,7 @@ def changed_places(
     boxes: Shapes,
     was: gpd.GeoDataFrame,
     now: gpd.GeoDataFrame,
-    cameras: gpd.GeoDataFrame,
+    cameras: Callable[[], gpd.GeoDataFrame],
 ) -> None:
     """Rows of bank, outfalls and schools in ``tables``, in place; causes are left empty where rows are new."""
     if "bank_coverage" in tables:
@@ -207,7 +207,7 @@ def changed_places(
             moved |= ~(shapely.distance(shapes, point) > nearest + 0.1)
         rows = np.union1d(_meeting(shapes, boxes), np.flatnonzero(moved))
         if len(rows):
-            fresh = outfall_watch(result, area.outfalls.iloc[rows], cameras)
+            fresh = outfall_watch(result, area.outfalls.iloc[rows], cameras())
             fresh.index = pd.Index(rows)
             fresh["cause"] = _UNTOLD
             tables["outfall_watch"] = _spliced(old, rows, fresh)

@@ -132,10 +132,7 @@ class LiveScenario:
         changes = _changes(change)
         with self._lock:
             state = self.state
-            names = {one.camera for one in changes}
-            cameras = state.cameras
-            known = cameras["id"].isin(names) | cameras["device_code"].isin(names)
-            was = cameras[known]
+            was = self._live.find(state, [one.camera for one in changes])
             now = changed_register(was, Scenario(name=self._name, change=changes), self._live.city)
             found = self._live.change(state, [str(name) for name in was["id"]], now)
             answer = self._answer(found, now)

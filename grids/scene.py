@@ -102,7 +102,7 @@ def read_ground(connection: Connection, city: CityConfig, home: Path) -> Ground:
         Database or raster cannot be read.
     """
     srid = city.analysis_srid
-    cameras = read_frame(connection, "camera_site", columns=_CAMERA_COLUMNS, srid=srid, where=sa.text(_OUTDOORS))
+    cameras = read_cameras(connection, srid)
     total = connection.exec_driver_sql("SELECT count(id) FROM baige.camera_site").scalar_one()
     left_out = {"indoor_or_removed": int(total) - len(cameras)} if total > len(cameras) else {}
     terrain, filled, notes = _terrain(connection, home, cameras, srid)
@@ -120,7 +120,9 @@ def read_ground(connection: Connection, city: CityConfig, home: Path) -> Ground:
     return Ground(srid, cameras, left_out, terrain, missing, filled, notes)
 
 
-def surface_of(ground: Ground, buildings: gpd.GeoDataFrame, city: CityConfig, *, cell_m: float | None = None) -> Surface:
+def surface_of(
+    ground: Ground, buildings: gpd.GeoDataFrame, city: CityConfig, *, cell_m: float | None = None
+) -> Surface:
     """The surface of lines of sight: the terrain with these buildings on it."""
     footprints = (
         Buildings.from_polygons(buildings.geometry.to_numpy(), buildings["height_m"].to_numpy(dtype=float))
@@ -134,6 +136,11 @@ def surface_of(ground: Ground, buildings: gpd.GeoDataFrame, city: CityConfig, *,
         dem_missing_m=ground.missing_m,
         refraction=city.coverage.refraction,
     )
+
+
+def read_cameras(connection: Connection, srid: int) -> gpd.GeoDataFrame:
+    """Outdoor cameras of the register in EPSG ``srid``."""
+    return read_frame(connection, "camera_site", columns=_CAMERA_COLUMNS, srid=srid, where=sa.text(_OUTDOORS))
 
 
 def _terrain(

@@ -1,6 +1,6 @@
 """Layers as GeoDataFrames: reading them for analysis and maps, and writing results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import geopandas as gpd
@@ -20,7 +20,7 @@ from layers.models import layer_srid
 from layers.registry import declaration_of, storage_srid
 from layers.runs import Run
 
-__all__ = ["read_frame", "replace_results"]
+__all__ = ["change_results", "read_frame", "replace_results"]
 
 
 def read_frame(
@@ -137,22 +137,7 @@ def replace_results(
     UnknownField, CRSMismatch
     """
     declaration = declaration_of(connection, layer)
-    own = layer_srid(declaration, storage_srid(connection))
-    names = [str(name) for name in frame.columns]
-    known = {"id", "geom", *(field.name for field in declaration.all_fields)}
-    if set(names) - known:
-        raise UnknownField(f"Layer {layer!r} has no field {sorted(set(names) - known)}.")
-    ready = pd.DataFrame(frame.copy())
-    ready["run_id"] = str(run.id)
-    ready["synthetic"] = run.synthetic
-    for column in _geometry_columns(declaration):
-        if column in ready:
-            crs = frame.set_geometry(column).crs
-            if crs is None:
-                raise CRSMismatch(f"The results for {layer!r} carry no reference system.")
-            places = transform_geometries(ready[column].to_numpy(dtype=object), SourceCRS(str(crs.to_epsg())), own)
-            kind = declaration.geometry if column == "geom" else str(declaration.field(column).geometry)
-            ready[column] = shapely.to_wkb(shapely.set_srid(_promoted(places, kind), own), include_srid=True, hex=True)
+    ready = _ready(connection, declaration, frame, run)
     table = f'baige."{declaration.name}"'
     with change_set(connection, layer=layer, action="run", note=str(run.id)) as change:
         if scope is not None:
@@ -162,14 +147,96 @@ def replace_results(
             )
         else:
             connection.exec_driver_sql(f"DELETE FROM {table}")
-        columns = [str(name) for name in ready.columns]
-        listed = ", ".join(f'"{name}"' for name in columns)
-        driver = Database.driver_connection(connection)
-        with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({listed}) FROM STDIN".encode()) as copy:
-            for row in ready.itertuples(index=False, name=None):
-                copy.write_row([_plain(value) for value in row])
+        _copy(connection, table, ready)
         change.count_inserted(len(ready))
     return len(ready)
+
+
+def _ready(connection: Connection, declaration: LayerDeclaration, frame: gpd.GeoDataFrame, run: Run) -> pd.DataFrame:
+    """Rows as they are copied: with the run, geometries as text in the layer's system."""
+    own = layer_srid(declaration, storage_srid(connection))
+    names = [str(name) for name in frame.columns]
+    known = {"id", "geom", *(field.name for field in declaration.all_fields)}
+    if set(names) - known:
+        raise UnknownField(f"Layer {declaration.name!r} has no field {sorted(set(names) - known)}.")
+    ready = pd.DataFrame(frame.copy())
+    ready["run_id"] = str(run.id)
+    ready["synthetic"] = run.synthetic
+    for column in _geometry_columns(declaration):
+        if column in ready:
+            crs = frame.set_geometry(column).crs
+            if crs is None:
+                raise CRSMismatch(f"The results for {declaration.name!r} carry no reference system.")
+            places = transform_geometries(ready[column].to_numpy(dtype=object), SourceCRS(str(crs.to_epsg())), own)
+            kind = declaration.geometry if column == "geom" else str(declaration.field(column).geometry)
+            ready[column] = shapely.to_wkb(shapely.set_srid(_promoted(places, kind), own), include_srid=True, hex=True)
+    return ready
+
+
+def _copy(connection: Connection, table: str, ready: pd.DataFrame) -> None:
+    columns = [str(name) for name in ready.columns]
+    listed = ", ".join(f'"{name}"' for name in columns)
+    driver = Database.driver_connection(connection)
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({listed}) FROM STDIN".encode()) as copy:
+        for row in ready.itertuples(index=False, name=None):
+            copy.write_row([_plain(value) for value in row])
+
+
+def change_results(
+    connection: Connection,
+    layer: str,
+    *,
+    gone: Sequence[str],
+    new: gpd.GeoDataFrame,
+    values: Mapping[str, tuple[Sequence[str], Sequence[Any]]],
+    run: Run,
+) -> int:
+    """Change some rows of a result layer: for analyses that follow their input instead of replacing all.
+
+    Parameters
+    ----------
+    gone : sequence of str
+        ``id`` of rows to be taken away.
+    new : GeoDataFrame
+        Rows to be added, with their ``id``.
+    values : mapping
+        By field: ids of rows that stay and their new values.
+    run : Run
+        The run that the rows belong to.
+
+    Returns
+    -------
+    int
+        Rows written.
+
+    Raises
+    ------
+    UnknownField, CRSMismatch
+    """
+    declaration = declaration_of(connection, layer)
+    table = f'baige."{declaration.name}"'
+    kinds = {"num": "double precision", "int": "bigint"}
+    touched: set[str] = set()
+    with change_set(connection, layer=layer, action="run", note=str(run.id)) as change:
+        if gone:
+            connection.execute(
+                sa.text(f"DELETE FROM {table} WHERE id = ANY(cast(:ids AS uuid[]))"), {"ids": list(gone)}
+            )
+        for name, (ids, told) in values.items():
+            field = declaration.field(name)
+            kind = kinds.get(field.type, "text")
+            connection.execute(
+                sa.text(
+                    f'UPDATE {table} AS t SET "{field.name}" = n.value FROM'
+                    f" unnest(cast(:ids AS uuid[]), cast(:told AS {kind}[])) AS n (id, value) WHERE t.id = n.id"
+                ),
+                {"ids": list(ids), "told": list(told)},
+            )
+            touched.update(ids)
+        if len(new):
+            _copy(connection, table, _ready(connection, declaration, new, run))
+            change.count_inserted(len(new))
+    return len(gone) + len(new) + len(touched)
 
 
 def _geometry_columns(declaration: LayerDeclaration) -> list[str]:

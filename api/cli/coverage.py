@@ -70,6 +70,59 @@ def run(app: AppContext, mode: str, cell_m: float | None, workers: int | None, r
 
 @command.command()
 @click.option(
+    "--mode",
+    type=click.Choice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="Lines of sight. 视线计算方式。",
+)
+@click.option("--cell", "cell_m", type=float, default=None, help="Side of a cell in metres. 像元边长（米）。")
+@click.option("--workers", type=click.IntRange(1), default=None, help="Threads; all cores without it. 线程数。")
+@click.option(
+    "--every", "every_s", type=click.FloatRange(0.1), default=1.0, show_default=True,
+    help="Seconds between looks at the register. 检查间隔（秒）。",
+)  # fmt: skip
+@click.option("--once", is_flag=True, help="Stop after the first look. 只检查一次。")
+@pass_app
+def follow(app: AppContext, mode: str, cell_m: float | None, workers: int | None, every_s: float, once: bool) -> None:
+    """Compute coverage, then keep its layers up to date with the cameras. 计算覆盖，并随摄像机变化持续更新结果图层。
+
+    Runs until it is broken off (Ctrl-C). The counts cell by cell are kept in memory and not written as GeoTIFFs.
+    持续运行，按 Ctrl-C 结束；逐像元计数只在内存中，不输出栅格。
+    """
+    from grids.live_store import Followed, LiveResults
+    from grids.live_store import follow as keep_following
+
+    with app.progress() as bar:
+        results = LiveResults(
+            app.database(),
+            app.settings.city_config,
+            app.settings.home,
+            mode=mode,
+            cell_m=cell_m,
+            workers=workers,
+            progress=_on_bar(app, bar),
+        )
+
+    def told(done: Followed) -> None:
+        rows = sum(done.rows.values())
+        values = {"cameras": done.cameras, "rows": done.rows, "cpu_s": round(done.cpu_s, 3)}
+        app.emit(values, app.text(f"{done.cameras} cameras, {rows} rows", f"摄像机 {done.cameras} 台，更新 {rows} 行"))
+
+    app.emit(
+        {"run_id": results.run.id},
+        app.text(f"Run {results.run.id}: following", f"运行 {results.run.id}：开始跟随"),
+    )
+    if once:
+        done = results.catch_up()
+        if done is not None:
+            told(done)
+        return
+    keep_following(results, every_s=every_s, told=told)
+
+
+@command.command()
+@click.option(
     "--run", "run_id", type=click.UUID, default=None, help="Which run; the newest without it. 运行编号，默认最近一次。"
 )
 @pass_app

@@ -1,6 +1,7 @@
 """Coverage that follows the register, held against a full run after every change; and a scenario edited on top of it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -8,15 +9,19 @@ import pandas as pd
 import pytest
 import shapely
 import sqlalchemy as sa
+from click.testing import CliRunner
 
+from api.cli import main
 from gis.coverage import compute
 from gis.errors import Conflict, InputError, NotFound
 from gis.settings import CityConfig
-from grids.coverage import work_out
+from grids.coverage import run_coverage, work_out
 from grids.live import LiveCoverage, LiveState
+from grids.live_store import Followed, LiveResults, follow
 from grids.scenario import compare
 from grids.scenario_live import LiveScenario
 from layers.database import Database
+from layers.frames import read_frame
 from tests.integration.test_scenarios import CODE, EAST, NORTH, SCENARIO, insert, town
 
 __all__ = ["town"]
@@ -188,3 +193,93 @@ def test_a_scenario_is_edited(
     while session.undo():
         pass
     assert session.state is live.start
+
+
+def stored(database: Database) -> dict[str, pd.DataFrame]:
+    """Rows of the result layers without what names them and says when they were written."""
+    found = {}
+    with database.begin(readonly=True) as connection:
+        for layer in ("coverage_by_grid", "bank_coverage", "outfall_watch", "school_coverage", "coverage_gap"):
+            rows = plain(read_frame(connection, layer))
+            rows = rows.drop(columns=["id", "run_id", "created_at", "updated_at", "change_id"], errors="ignore")
+            found[layer] = rows.sort_values(list(rows.columns), key=lambda c: c.map(repr)).reset_index(drop=True)
+    return found
+
+
+CHANGES = (
+    "UPDATE baige.camera_site SET net_status = 'on' WHERE device_code LIKE '%000001'",
+    "UPDATE baige.camera_site SET azimuth_deg = 270 WHERE device_code LIKE '%000003'",
+    f"UPDATE baige.camera_site SET geom = ST_Transform(ST_SetSRID(ST_MakePoint({EAST + 205}, {NORTH + 60}), 4546), 4490)"
+    " WHERE device_code LIKE '%000002'",
+    "INSERT INTO baige.camera_site SELECT (jsonb_populate_record(NULL::baige.camera_site, to_jsonb(c) || jsonb_build_object("
+    "'id', gen_random_uuid(), 'device_code', '42050200001321000077', 'azimuth_deg', 10))).*"
+    " FROM baige.camera_site c WHERE device_code LIKE '%000004'",
+    "UPDATE baige.camera_site SET device_state = 'removed' WHERE device_code LIKE '%000000'",
+    "UPDATE baige.camera_site SET name_zh = '别名' WHERE device_code LIKE '%000004'",
+    "DELETE FROM baige.camera_site WHERE device_code = '42050200001321000077'",
+)
+
+
+def test_stored_results_follow_the_register(
+    place: Database, city: CityConfig, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    with place.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE public.kept AS SELECT * FROM baige.camera_site"))
+    try:
+        results = LiveResults(place, city, home, workers=1)
+        assert results.catch_up() is None
+        followed = []
+        for change in CHANGES:
+            with place.begin() as connection:
+                connection.execute(sa.text(change))
+            done = results.catch_up()
+            assert done is not None
+            assert done.cameras == 1
+            followed.append((stored(place), done))
+        rounds: list[Followed] = []
+        with place.begin() as connection:
+            connection.execute(sa.text("UPDATE baige.camera_site SET net_status = 'off'"))
+        follow(results, every_s=0.0, told=rounds.append, cancel=lambda: bool(rounds))
+        assert rounds[0].rows["coverage_gap"] > 0
+        all_off = stored(place)
+        with place.begin(readonly=True) as connection:
+            run_ids = {
+                str(row[0]) for row in connection.exec_driver_sql("SELECT DISTINCT run_id FROM baige.coverage_gap")
+            }
+            summary = connection.execute(
+                sa.text("SELECT summary FROM baige_sys.run WHERE id = :id"), {"id": results.run.id}
+            ).scalar_one()
+        assert run_ids == {str(results.run.id)}
+        assert summary["changes_followed"] == len(CHANGES) + 1
+        # the same changes once more, with a full run after each
+        with place.begin() as connection:
+            connection.execute(sa.text("DELETE FROM baige.camera_site"))
+            connection.execute(sa.text("INSERT INTO baige.camera_site SELECT * FROM public.kept"))
+        for change, (rows, _) in zip(CHANGES, followed, strict=True):
+            with place.begin() as connection:
+                connection.execute(sa.text(change))
+            run_coverage(place, city, home, rasters=False, workers=1)
+            for layer, expected in stored(place).items():
+                pd.testing.assert_frame_equal(
+                    rows[layer], expected, check_exact=True, obj=f"{layer} after {change[:40]}"
+                )
+        with place.begin() as connection:
+            connection.execute(sa.text("UPDATE baige.camera_site SET net_status = 'off'"))
+        run_coverage(place, city, home, rasters=False, workers=1)
+        for layer, expected in stored(place).items():
+            pd.testing.assert_frame_equal(all_off[layer], expected, check_exact=True, obj=layer)
+    finally:
+        with place.begin() as connection:
+            connection.execute(sa.text("DELETE FROM baige.camera_site"))
+            connection.execute(sa.text("INSERT INTO baige.camera_site SELECT * FROM public.kept"))
+            connection.execute(sa.text("DROP TABLE public.kept"))
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_command_that_follows(place: Database, tmp_path: Path, lang: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAIGE_DATABASE_URL", place.url.render_as_string(hide_password=False))
+    monkeypatch.setenv("BAIGE_HOME", str(tmp_path))
+    done = CliRunner().invoke(main, ["coverage", "follow", "--once", "--cell", "2", "--lang", lang])
+    assert done.exit_code == 0, done.output
+    assert ("following" if lang == "en" else "开始跟随") in done.stdout

@@ -1,0 +1,227 @@
+"""Stored results that follow the register: what a change of cameras does to the result layers is written row by row.
+
+`follow` waits for changes of layer ``camera_site`` and carries them over; its first act is a full run, whose rows it then keeps up to date.
+Rows keep the ``run_id`` of that run, since a collection never mixes two; the run says how many changes it has followed and which state of
+the register it stands for.
+"""
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from gis.settings import CityConfig
+from grids.coverage import INPUT_LAYERS, Step, figures
+from grids.live import LiveCoverage, LiveState
+from grids.scene import read_cameras
+from layers.access import SYSTEM, Principal
+from layers.database import Database
+from layers.frames import change_results, replace_results
+from layers.rasters import register_coverage
+from layers.runs import Run, run
+
+__all__ = ["Followed", "LiveResults", "follow"]
+
+_INTERNAL = ["source", "owner"]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One round: how many cameras differed and how many rows were written, by layer; seconds of processor time of this process."""
+
+    cameras: int
+    rows: dict[str, int]
+    cpu_s: float
+
+
+class LiveResults:
+    """Result layers of a database, kept up to date with its cameras.
+
+    Raises
+    ------
+    Cancelled
+        ``cancel`` said so while the first run was made; the results of the run before stay.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        city: CityConfig,
+        home: Path,
+        *,
+        mode: str = "exact",
+        cell_m: float | None = None,
+        workers: int | None = None,
+        principal: Principal = SYSTEM,
+        progress: Step | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> None:
+        self._database, self._city = database, city
+        parameters = {
+            "mode": mode,
+            "cell_m": cell_m or city.coverage.cell_m,
+            "target_height_m": city.coverage.target_height_m,
+            "densities_px_m": list(city.coverage.densities_px_m),
+            "range_max_m": city.coverage.range_max_m,
+            "followed": True,
+        }
+        with run(database, kind="coverage", parameters=parameters, layers=INPUT_LAYERS, principal=principal) as current:
+            self._counter = self._read_counter()
+            self.live = LiveCoverage.open(
+                database, city, home, mode=mode, cell_m=cell_m, workers=workers, progress=progress, cancel=cancel
+            )
+            self.state = _named(self.live.start)
+            with database.begin() as connection:
+                for layer, frame in self.state.tables.items():
+                    replace_results(connection, layer, _outside(frame), run=current)
+                result = self.state.result
+                old = register_coverage(
+                    connection,
+                    run_id=current.id,
+                    folder=None,
+                    srid=city.analysis_srid,
+                    bounds=result.bounds,
+                    cell_m=result.cell_m,
+                    synthetic=current.synthetic,
+                )
+            for path in old:
+                shutil.rmtree(home / "rasters" / path, ignore_errors=True)
+            current.summary.update(figures(result, self.live.scene, _strip(self.state.tables)))
+            self.run: Run = current
+        self.rounds = 0
+
+    def _read_counter(self) -> int:
+        with self._database.begin(readonly=True) as connection:
+            return int(
+                connection.exec_driver_sql(
+                    "SELECT change_counter FROM baige_sys.layer WHERE name = 'camera_site'"
+                ).scalar_one()
+            )
+
+    def catch_up(self) -> Followed | None:
+        """Carry over what has changed in the register since the last time; None when nothing has."""
+        counter = self._read_counter()
+        if counter == self._counter:
+            return None
+        with self._database.begin(readonly=True, snapshot=True) as connection:
+            cameras = read_cameras(connection, self._city.analysis_srid)
+        gone, now = _differing(self.state.cameras, cameras)
+        done = self.write(gone, now)
+        self._counter = counter
+        return done
+
+    def write(self, gone: list[str], now: gpd.GeoDataFrame) -> Followed:
+        """Follow one change and write the rows that differ, all in one transaction."""
+        started = time.process_time()
+        change = self.live.change(self.state, gone, now)
+        state = _named(change.state)
+        written: dict[str, int] = {}
+        with self._database.begin() as connection:
+            for layer, frame in state.tables.items():
+                old, new, same = _differences(self.state.tables[layer], frame)
+                if len(old) or len(new) or same:
+                    written[layer] = change_results(
+                        connection, layer, gone=old, new=_outside(frame.iloc[new]), values=same, run=self.run
+                    )
+            connection.execute(
+                sa.text(
+                    "UPDATE baige_sys.run SET finished_at = clock_timestamp(), summary = summary || cast(:more AS jsonb) WHERE id = :id"
+                ),
+                {"id": self.run.id, "more": json.dumps({"changes_followed": self.rounds + 1})},
+            )
+        self.state = state
+        self.rounds += 1
+        return Followed(len(set(gone) | set(now["id"])), written, time.process_time() - started)
+
+
+def follow(
+    results: LiveResults,
+    *,
+    every_s: float = 1.0,
+    told: Callable[[Followed], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> None:
+    """Look for changes of the register every ``every_s`` seconds and carry them over, until ``cancel`` says so."""
+    while cancel is None or not cancel():
+        done = results.catch_up()
+        if done is not None and told is not None:
+            told(done)
+        time.sleep(every_s)
+
+
+def _named(state: LiveState) -> LiveState:
+    """Every row with an ``id``: kept rows have theirs already."""
+    tables = {}
+    for layer, frame in state.tables.items():
+        if "id" in frame:
+            names = frame["id"].to_numpy(copy=True)
+            for row in np.flatnonzero(pd.isna(names)):
+                names[row] = str(uuid.uuid4())
+        else:
+            names = np.array([str(uuid.uuid4()) for _ in range(len(frame))], dtype=object)
+        tables[layer] = frame.assign(id=names)
+    return replace(state, tables=tables)
+
+
+def _outside(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    return frame.drop(columns=_INTERNAL, errors="ignore")
+
+
+def _strip(tables: dict[str, gpd.GeoDataFrame]) -> dict[str, gpd.GeoDataFrame]:
+    return {layer: frame.drop(columns=["id", *_INTERNAL], errors="ignore") for layer, frame in tables.items()}
+
+
+def _differences(
+    before: gpd.GeoDataFrame, after: gpd.GeoDataFrame
+) -> tuple[list[str], list[int], dict[str, tuple[list[str], list[Any]]]]:
+    """Ids that are gone, rows that are new, and by field ids and values of what changed in rows that stay."""
+    at = pd.Index(before["id"]).get_indexer(pd.Index(after["id"]))
+    new = np.flatnonzero(at < 0)
+    kept = np.zeros(len(before), dtype=np.bool_)
+    kept[at[at >= 0]] = True
+    stay = np.flatnonzero(at >= 0)
+    source = at[stay]
+    names = after["id"].to_numpy(dtype=object)
+    changed: dict[str, tuple[list[str], list[Any]]] = {}
+    for name in after.columns:
+        if name in ("id", "geom", *_INTERNAL) or name not in before:
+            continue
+        was, now = before[name].to_numpy()[source], after[name].to_numpy()[stay]
+        differ = (was != now) & ~(pd.isna(was) & pd.isna(now))
+        if differ.any():
+            rows = stay[differ]
+            changed[str(name)] = (list(names[rows]), [_value(value) for value in now[differ]])
+    return list(before["id"].to_numpy()[~kept]), [int(row) for row in new], changed
+
+
+def _value(value: Any) -> Any:
+    if pd.isna(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _differing(old: gpd.GeoDataFrame, new: gpd.GeoDataFrame) -> tuple[list[str], gpd.GeoDataFrame]:
+    """Cameras of two registers that are not the same: ids as they were, rows as they are."""
+    at = pd.Index(old["id"]).get_indexer(pd.Index(new["id"]))
+    fresh = at < 0
+    differ = np.zeros(len(new), dtype=np.bool_)
+    stay = np.flatnonzero(~fresh)
+    for name in new.columns:
+        was, now = old[name].to_numpy(dtype=object)[at[stay]], new[name].to_numpy(dtype=object)[stay]
+        differ[stay] |= np.array([not _equal(a, b) for a, b in zip(was, now, strict=True)], dtype=np.bool_)
+    left = ~old["id"].isin(new["id"]).to_numpy()
+    gone = [*old["id"].to_numpy()[left], *new["id"].to_numpy()[differ]]
+    return [str(name) for name in gone], new[differ | fresh].reset_index(drop=True)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return bool(one == other) or (one != one and other != other) or (pd.isna(one) is True and pd.isna(other) is True)
