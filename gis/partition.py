@@ -68,6 +68,8 @@ class Partition:
         Units that changed their part; of a redraw only, units without a part before not counted.
     notes : tuple of PartitionNote
     seconds : float
+    bound : float
+        No division that keeps to the walls has a smaller imbalance (0 where walls do not forbid any).
     """
 
     part: IntArray
@@ -80,6 +82,7 @@ class Partition:
     moved: IntArray
     notes: tuple[PartitionNote, ...]
     seconds: float
+    bound: float = 0.0
 
     @property
     def contiguous(self) -> bool:
@@ -132,6 +135,8 @@ def partition(
     seed: int = 0,
     effort: float = 1.0,
     cancelled: Callable[[], bool] | None = None,
+    target: float | None = None,
+    shares: npt.ArrayLike | None = None,
 ) -> Partition:
     """Divide units into ``k`` parts.
 
@@ -152,6 +157,10 @@ def partition(
         Multiplies the number of starts and rounds.
     cancelled : callable, optional
         Asked between rounds; when true the best division so far is returned.
+    target : float, optional
+        Weight wanted of a part; the mean without it.
+    shares : array, shape (k,), optional
+        How much of the target each part should weigh; 1 without it.
 
     Raises
     ------
@@ -170,8 +179,11 @@ def partition(
                 "current: one part 0…k-1, or -1, for each unit expected.",
                 zh="current：每个单元应有一个 0…k-1 的部分号或 -1。",
             )
-    target = total / k
-    part, notes = _divide(
+    target = total / k if target is None else target
+    wanted = None if shares is None else np.asarray(shares, float).ravel()
+    if wanted is not None and (wanted.shape != (k,) or not (wanted > 0).all()):
+        raise InputError("shares: a number above 0 for each part.", zh="shares：每个部分应有一个大于 0 的数。")
+    part, notes, bound = _divide(
         graph,
         k,
         target=target,
@@ -181,10 +193,11 @@ def partition(
         seed=seed,
         effort=effort,
         cancelled=cancelled,
+        shares=wanted,
     )
-    if old is None:
+    if old is None and wanted is None:
         part = _numbered(graph, part, k, fixed)
-    return _summary(graph, part, k, target, tolerance, old, notes, began)
+    return _summary(graph, part, k, target, tolerance, old, notes, began, bound)
 
 
 def partition_nested(
@@ -245,7 +258,7 @@ def partition_nested(
             inside = graph.part_of(units)
             local_pins = np.where(pins[units] >= 0, local[pins[units]], -1)
             local_old = None if old is None else np.where(old[units] >= 0, local[old[units]], -1)
-            found, more = _divide(
+            found, more, _ = _divide(
                 inside,
                 len(labels),
                 target=target,
@@ -331,7 +344,8 @@ def _divide(
     seed: int,
     effort: float,
     cancelled: Callable[[], bool] | None,
-) -> tuple[IntArray, list[PartitionNote]]:
+    shares: FloatArray | None = None,
+) -> tuple[IntArray, list[PartitionNote], float]:
     """Divide into ``k`` parts; ``target`` is the weight wanted of each."""
     notes: list[PartitionNote] = []
     weight = graph.weight
@@ -343,8 +357,8 @@ def _divide(
             )
         )
     if k == 1:
-        return np.zeros(graph.n, np.int64), notes
-    made: Frame = frame(graph, weight, k, target=target, tolerance=tolerance, fixed=fixed, old=old)
+        return np.zeros(graph.n, np.int64), notes, 0.0
+    made: Frame = frame(graph, weight, k, target=target, tolerance=tolerance, fixed=fixed, old=old, shares=shares)
     most = target * (1 + tolerance)
     for heavy in made.heavy:
         notes.append(
@@ -384,7 +398,7 @@ def _divide(
         )
         found = search(task) if old is None else settle(task)
         part[group.units] = group.labels[found]
-    return part, notes
+    return part, notes, made.bound
 
 
 def _numbered(graph: UnitGraph, part: IntArray, k: int, fixed: IntArray) -> IntArray:
@@ -420,6 +434,7 @@ def _summary(
     old: IntArray | None,
     notes: list[PartitionNote],
     began: float,
+    bound: float = 0.0,
 ) -> Partition:
     weight = graph.weight if graph.weight.sum() > 0 else np.ones(graph.n)
     load = np.bincount(part, weights=weight, minlength=k)
@@ -467,4 +482,5 @@ def _summary(
         moved,
         tuple(notes),
         time.perf_counter() - began,
+        bound,
     )

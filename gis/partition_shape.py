@@ -12,10 +12,13 @@ from scipy.spatial import cKDTree
 from gis import partition_kernels as kernels
 from gis.partition_graph import UnitGraph, compress
 
-__all__ = ["Frame", "Group", "frame", "seats"]
+__all__ = ["Frame", "Group", "best_balance", "frame", "seats"]
 
 type FloatArray = npt.NDArray[np.float64]
 type IntArray = npt.NDArray[np.int64]
+
+EVEN = 0.005
+"""How even parts are to be that cannot have the weight wanted."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,16 @@ class Group:
 
 @dataclass
 class Frame:
-    """Parts already settled (``start``, -1 elsewhere), heavy units with their parts, and the groups left to search."""
+    """Parts already settled (``start``, -1 elsewhere), heavy units with their parts, and the groups left to search.
+
+    ``bound`` is the least greatest deviation from the target that walls leave possible; 0 where they do not say.
+    """
 
     start: IntArray
     heavy: dict[int, int] = field(default_factory=dict)
     apart: list[int] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
+    bound: float = 0.0
 
 
 def seats(load: FloatArray, most: IntArray, number: int, *, least: IntArray) -> IntArray:
@@ -64,6 +71,42 @@ def seats(load: FloatArray, most: IntArray, number: int, *, least: IntArray) -> 
     return share
 
 
+def best_balance(load: FloatArray, number: int, target: float, *, most: IntArray | None = None) -> tuple[float, IntArray]:
+    """Least possible greatest deviation from ``target`` when pieces are divided apart from each other, and the parts of each that give it.
+
+    A bound that no division can beat, whatever the units: of ``n`` parts of a piece one is at least as far off as their mean. Every piece
+    gets a part. Found exactly, by trying the deviations at which a piece changes its number.
+
+    Examples
+    --------
+    >>> bound, parts = best_balance(np.array([7.82, 2.18]), 10, 1.0)
+    >>> round(bound, 3), parts.tolist()
+    (0.09, [8, 2])
+    """
+    loads = np.asarray(load, float)
+    highest = np.full(len(loads), number, np.int64) if most is None else np.minimum(most, number)
+    if not len(loads) or number < len(loads) or highest.sum() < number:
+        return float("inf"), np.zeros(len(loads), np.int64)
+    parts = np.arange(1, number + 1)
+    off = np.abs(loads[:, None] / parts[None, :] / target - 1)
+    off[parts[None, :] > highest[:, None]] = np.inf
+    for bound in np.unique(off[np.isfinite(off)]):
+        fits = off <= bound + 1e-12
+        if not fits.any(axis=1).all():
+            continue
+        low = parts[np.argmax(fits, axis=1)]
+        high = parts[len(parts) - 1 - np.argmax(fits[:, ::-1], axis=1)]
+        if low.sum() <= number <= high.sum():
+            share = np.clip(np.round(loads / target), low, high).astype(np.int64)
+            while share.sum() != number:  # the piece that loses least by one more or one fewer
+                step = 1 if share.sum() < number else -1
+                after = np.abs(loads / np.maximum(share + step, 1) / target - 1)
+                after[(share + step < low) | (share + step > high)] = np.inf
+                share[int(np.argmin(after))] += step
+            return float(bound), share
+    return float("inf"), np.zeros(len(loads), np.int64)
+
+
 def frame(
     graph: UnitGraph,
     weight: FloatArray,
@@ -73,9 +116,11 @@ def frame(
     tolerance: float,
     fixed: IntArray,
     old: IntArray | None,
+    shares: FloatArray | None = None,
 ) -> Frame:
     """Settle heavy units and what hangs on them alone, join stray pieces to the nearest, and share the parts out."""
     made = Frame(np.full(graph.n, -1, np.int64))
+    shares = np.ones(k) if shares is None else shares
     _settle_heavy(made, weight, k, target, tolerance, fixed, old)
     pairs, cost = graph.pairs[~graph.wall], graph.cost[~graph.wall]
     taken = np.array(sorted(made.heavy.values()), np.int64)
@@ -95,11 +140,17 @@ def frame(
             break
         pairs = np.concatenate([pairs, bridges])
         cost = np.concatenate([cost, np.zeros(len(bridges))])
+    load = np.bincount(piece[rest], weights=weight[rest], minlength=len(share))
+    size = np.bincount(piece[rest], minlength=len(share))
+    if not len(taken) and (share > 0).all():
+        made.bound, best = best_balance(load, len(labels), target, most=size)
+        if old is None and np.isfinite(made.bound) and all(len(p) <= n for p, n in zip(pinned_in, best, strict=True)):
+            share = best
     owner = _owners(piece, share, pinned_in, labels, weight, old)
     for number in range(len(share)):
         units = np.flatnonzero(piece == number)
         made.groups.append(
-            _group(graph.n, units, labels[owner == number], pairs, cost, weight, target, tolerance, fixed, made)
+            _group(graph.n, units, labels[owner == number], pairs, cost, weight, target, tolerance, fixed, made, shares)
         )
     return made
 
@@ -263,16 +314,20 @@ def _group(
     tolerance: float,
     fixed: IntArray,
     made: Frame,
+    shares: FloatArray,
 ) -> Group:
     place = np.full(n, -1, np.int64)
     place[units] = np.arange(len(units))
     mine = place[pairs]
     kept = (mine >= 0).all(axis=1) if len(mine) else np.zeros(0, np.bool_)
     ptr, idx, length = compress(len(units), mine[kept], cost[kept])
-    mean = float(weight[units].sum()) / max(len(labels), 1)
-    middle = target if abs(mean / target - 1) <= tolerance else mean
-    low = np.full(len(labels), middle * (1 - tolerance))
-    high = np.full(len(labels), middle * (1 + tolerance))
+    own_shares = shares[labels]
+    mean = float(weight[units].sum()) / max(float(own_shares.sum()), 1e-12)
+    # where walls leave no balance, each unevenness more would make it worse: the parts are to be as even as they can
+    even = abs(mean / target - 1) <= tolerance
+    middle, slack = (target, tolerance) if even else (mean, min(tolerance, EVEN))
+    low = middle * (1 - slack) * own_shares
+    high = middle * (1 + slack) * own_shares
     group = Group(units, labels, ptr, idx, length, low, high, np.full(len(units), -1, np.int64))
     local = group.local(fixed[units])
     for label in np.unique(local[local >= 0]):

@@ -78,6 +78,11 @@ class LayoutReport:
         return not any(fault.severity == "error" for fault in self.faults)
 
     @property
+    def plan_holds(self) -> bool:
+        """Whether ring, zones, grids and points are without error, whatever the grid cells below them are."""
+        return not any(fault.severity == "error" and fault.level is not None for fault in self.faults)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Faults by kind."""
         return dict(sorted(Counter(fault.kind for fault in self.faults).items()))

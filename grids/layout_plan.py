@@ -1,10 +1,11 @@
-"""Draw a layout anew inside its ring: zones and grids from street blocks, points at cameras that are there.
+"""Draw a layout: zones and grids from street blocks, points by the siting engine; anew, or changed as little as needed.
 
-The ring is kept. Nothing of the check is used in drawing; the check is run on what was stored.
+Nothing of the check is used in drawing; the check is run on what was stored.
 """
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,20 +16,19 @@ import pandas as pd
 import shapely
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import csgraph
 from shapely.geometry.base import BaseGeometry
 
 from gis.errors import DataError, InputError
-from gis.gridcodes import reading_order
-from gis.partition import Nested, PartitionNote, partition_nested
-from gis.partition_blocks import blocks_from_lines, borders
-from gis.partition_graph import UnitGraph, unit_graph
-from gis.ring import prove_ring, ring_polygon
-from gis.roadgraph import road_graph
+from gis.partition import PartitionNote
+from gis.ring import ring_polygon
 from gis.settings import CityConfig
-from grids.layout import LAYOUT_LAYERS, LayoutData, containers_of, read_layout, road_levels
-from grids.layout_check import WATCH_REACH_M, WEIGHTS, LayoutReport, Step, check_layout
+from grids.layout import LAYOUT_LAYERS, LayoutData, containers_of, read_layout
+from grids.layout_check import WEIGHTS, LayoutReport, Step, check_layout
+from grids.layout_codes import continued, renumbered
+from grids.layout_draw import Drawn, Present, draw_zones_and_grids
+from grids.layout_ground import Ground, Lines, read_ground
+from grids.layout_points import place_points, quotas
+from grids.layout_ringline import along_roads, draw_ring
 from layers.access import SYSTEM, Principal
 from layers.database import Database
 from layers.frames import read_frame
@@ -41,25 +41,28 @@ log = logging.getLogger(__name__)
 
 type Ints = NDArray[np.int64]
 
-#: What a metre of boundary costs along a main road, railway or water, and between communities; 1 elsewhere.
-_COST_ALONG, _COST_COMMUNITY = 0.5, 0.75
-_NEAR_M = 15.0
-#: A piece of land with less than this share of the weight is an island that is not divided.
-_ISLAND_SHARE = 0.005
-#: How long to search (1: the engine's own measure).
-_EFFORT = 4.0
 #: Water narrower than this everywhere does not part the land.
 _WIDE_M = 150.0
 _MAIN_ROADS = ("motorway", "trunk", "primary", "secondary")
+#: Layers whose places a point should cover.
+_PLACES = ("school", "outfall", "key_area")
+_MOVES_SHOWN = 1000
 
 
 @dataclass(frozen=True)
 class LayoutPlan:
-    """A layout drawn: ``units`` as rows of ``layout_unit`` in the analysis system, and how good it is."""
+    """A layout drawn: ``units`` as rows of ``layout_unit`` in the analysis system, and how good it is.
+
+    ``moved``: for a redraw, the blocks' weight that went from one unit to another, as ``level, from, to, blocks, weight``.
+    """
 
     units: gpd.GeoDataFrame
-    nested: Nested = field(repr=False)
+    drawn: Drawn = field(repr=False)
+    ground: Ground = field(repr=False)
     notes: tuple[PartitionNote, ...]
+    moved: tuple[dict[str, Any], ...]
+    retired: tuple[str, ...]
+    figures: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,10 @@ class PlanReport:
 
     run_id: UUID
     layout: str
+    version: int
     notes: tuple[PartitionNote, ...]
+    moved: tuple[dict[str, Any], ...]
+    retired: tuple[str, ...]
     figures: dict[str, Any]
     check: LayoutReport = field(repr=False)
 
@@ -79,18 +85,33 @@ def plan_layout(
     *,
     name: str = "draft",
     base: str = "current",
+    keep: bool = False,
+    into: str | None = None,
+    ring: str = "keep",
+    across: bool = False,
+    pinned: Sequence[str] = (),
     weight: str = "population",
     principal: Principal = SYSTEM,
     progress: Step | None = None,
 ) -> PlanReport:
-    """Draw a layout inside the ring of ``base``, store it as ``name-N`` and check it.
+    """Draw a layout, store it as ``name-N`` (or as the next version of ``into``) and check it.
 
     Parameters
     ----------
     name : str
         Letters, digits and hyphens; N is the first free number.
     base : str
-        Layout whose ring is kept.
+        Layout whose ring and pinned units are kept.
+    keep : bool
+        Change ``base`` as little as needed instead of drawing anew; units that stay mostly the same keep their codes.
+    into : str, optional
+        An existing draft: the plan becomes its next version.
+    ring : str
+        ``keep``, or ``draw``: from the built-up blocks.
+    across : bool
+        Where the river does not leave the zones balance, one may lie on both sides, joined by a bridge.
+    pinned : sequence of str
+        Codes of units of ``base`` that may not move, besides those that are marked so.
     weight : str
         ``population`` or ``household_count``.
 
@@ -99,31 +120,49 @@ def plan_layout(
     NotFound
         There is no layout ``base``.
     InputError
-        It has no closed ring, there are no grid cells, or more parts are asked than there are blocks.
+        It has no closed ring, there are no grid cells, a code is unknown, or more parts are asked than there are blocks.
     """
     if weight not in WEIGHTS:
         raise InputError(f"The weight is one of {', '.join(WEIGHTS)}.", zh=f"权重须为 {'、'.join(WEIGHTS)} 之一。")
+    if ring not in ("keep", "draw"):
+        raise InputError("The ring is kept or drawn: keep, draw.", zh="环线可选 keep（沿用）或 draw（重划）。")
     if not re.fullmatch(r"[A-Za-z0-9一-鿿-]{1,40}", name):
         raise InputError(
             "A name has letters, digits and hyphens, 40 at most.", zh="名称由字母、数字和连字符组成，最多 40 个。"
         )
+    if into == "current":
+        raise InputError("A plan becomes the current layout by adopting it.", zh="规划须经采用才成为现行布局。")
     tell = progress or (lambda _en, _zh, _done, _total: None)
-    layers = (*LAYOUT_LAYERS, "railway", "river_axis", "water")
-    parameters = {"name": name, "base": base, "weight": weight, "counts": city.layout.model_dump()}
+    layers = (*LAYOUT_LAYERS, "railway", "river_axis", "water", *_PLACES)
+    parameters = {"name": name, "base": base, "keep": keep, "into": into, "ring": ring, "across": across, "pinned": list(pinned),
+                  "weight": weight, "counts": city.layout.model_dump()}  # fmt: skip
     with run(database, kind="layout-plan", parameters=parameters, layers=layers, principal=principal) as current:
         tell("reading the layers", "读取图层", 0, 4)
         with database.begin(readonly=True, snapshot=True) as connection:
             data = read_layout(connection, base, srid=city.analysis_srid)
             lines = _lines(connection, city.analysis_srid)
-            taken = set(connection.execute(sa.text("SELECT DISTINCT layout FROM baige.layout_unit")).scalars())
-        number = next(n for n in range(1, 1_000_000) if f"{name}-{n}" not in taken)
-        layout = f"{name}-{number}"
+            places = _places(connection, city.analysis_srid)
+            rows = connection.execute(
+                sa.text("SELECT layout, max(coalesce(version, 1)) FROM baige.layout_unit GROUP BY layout")
+            )
+            taken = {str(key): int(value) for key, value in rows}
+            ever = connection.execute(
+                sa.text("SELECT DISTINCT code FROM baige.layout_unit WHERE layout = :base"), {"base": base}
+            )
+            used = [str(code) for code in ever.scalars()]
+        if into is not None and into not in taken:
+            raise InputError(f"There is no draft {into!r}.", zh=f"没有草案“{into}”。")
+        layout = into or f"{name}-{next(n for n in range(1, 1_000_000) if f'{name}-{n}' not in taken)}"
+        version = taken[layout] + 1 if into else 1
         tell("drawing", "划分", 1, 4)
-        plan = draw_layout(data, city, weight=weight, along=lines["along"], river=lines["river"], water=lines["water"])
+        plan = draw_layout(
+            data, city, weight=weight, along=lines.along, river=lines.river, water=lines.water, places=places, keep=keep,
+            new_ring=ring == "draw", across=across, pinned=pinned, ever=used,
+        )  # fmt: skip
         tell("writing the results", "写入结果", 2, 4)
         for level in ("ring", "zone", "grid", "point"):  # from the ring down, so that each finds its parent
-            rows = plan.units[plan.units["level"] == level].assign(layout=layout, version=1)
-            report = load_frame(database, "layout_unit", rows.to_crs(city.storage_srid), synthetic=current.synthetic,
+            units = plan.units[plan.units["level"] == level].assign(layout=layout, version=version)
+            report = load_frame(database, "layout_unit", units.to_crs(city.storage_srid), synthetic=current.synthetic,
                                 trusted=True, allow_outside=True, city=city, note=str(current.id))  # fmt: skip
             if report.quarantined:
                 raise DataError(
@@ -133,12 +172,15 @@ def plan_layout(
         tell("checking", "检查", 3, 4)
         checked = check_layout(database, city, layout=layout, weight=weight, principal=principal)
         tell("done", "完成", 4, 4)
-        figures = _figures(plan, checked)
-        current.summary.update({"layout": layout, **figures, "notes": [note.text for note in plan.notes]})
-    return PlanReport(current.id, layout, plan.notes, figures, checked)
+        figures = {**plan.figures, "holds": checked.plan_holds, "faults": checked.counts}
+        current.summary.update(
+            {"layout": layout, "version": version, **figures, "notes": [note.text for note in plan.notes],
+             "moved": list(plan.moved[:_MOVES_SHOWN]), "retired": list(plan.retired)}
+        )  # fmt: skip
+    return PlanReport(current.id, layout, version, plan.notes, plan.moved, plan.retired, figures, checked)
 
 
-def _lines(connection: sa.Connection, srid: int) -> dict[str, Any]:
+def _lines(connection: sa.Connection, srid: int) -> Lines:
     roads = read_frame(connection, "road", columns=["road_class"], srid=srid)
     parts = [roads[roads["road_class"].isin(_MAIN_ROADS)].geometry.to_numpy()]
     parts.append(read_frame(connection, "railway", columns=[], srid=srid).geometry.to_numpy())
@@ -147,17 +189,31 @@ def _lines(connection: sa.Connection, srid: int) -> dict[str, Any]:
     axis = read_frame(
         connection, "river_axis", columns=[], srid=srid, where=sa.text("is_main_stem")
     ).geometry.to_numpy()
-    return {
-        "along": np.concatenate(parts),
-        "river": shapely.force_2d(axis),
-        "water": water[~shapely.is_empty(shapely.buffer(water, -_WIDE_M / 2))],
-    }
+    wide = water[~shapely.is_empty(shapely.buffer(water, -_WIDE_M / 2))]
+    return Lines(np.concatenate(parts), shapely.force_2d(axis), wide)
+
+
+def _places(connection: sa.Connection, srid: int) -> Any:
+    found = [read_frame(connection, layer, columns=[], srid=srid).geometry.to_numpy() for layer in _PLACES]
+    return shapely.point_on_surface(np.concatenate(found))
 
 
 def draw_layout(
-    data: LayoutData, city: CityConfig, *, weight: str, along: Any, river: Any, water: Any = ()
+    data: LayoutData,
+    city: CityConfig,
+    *,
+    weight: str,
+    along: Any,
+    river: Any,
+    water: Any = (),
+    places: Any = (),
+    keep: bool = False,
+    new_ring: bool = False,
+    across: bool = False,
+    pinned: Sequence[str] = (),
+    ever: Sequence[str] = (),
 ) -> LayoutPlan:
-    """Draw zones, grids and points.
+    """Draw ring (where asked for), zones, grids and points.
 
     Parameters
     ----------
@@ -167,222 +223,173 @@ def draw_layout(
         Axes of the main river: no zone reaches across.
     water : array of polygons
         Zones and grids are not joined by water alone: what lies in it is given to them afterwards.
+    places : array of points
+        Places that a point should cover.
+    keep, across, pinned
+        See `plan_layout`.
+    ever : sequence of str
+        Codes used in earlier versions of the layout, never given again.
     """
-    if len(data.ring) != 1:
+    if len(data.ring) != 1 and not new_ring:
         raise InputError("A plan needs a layout with one ring.", zh="规划需要有且仅有一条环线。")
     if not len(data.cells):
         raise InputError("There are no grid cells to draw from.", zh="没有可用于划分的网格单元。")
-    ring = ring_polygon(data.ring.geometry.iloc[0])
-    cells = data.cells.geometry.to_numpy()
-    crs = data.ring.crs
-    cut = blocks_from_lines(gpd.GeoSeries([ring], crs=crs), [gpd.GeoSeries(shapely.boundary(cells), crs=crs)])
-    blocks = cut.blocks.geometry.to_numpy()
-    load, community = _loads(blocks, data, weight)
-    near = borders(blocks)
-    spots = shapely.get_coordinates(shapely.point_on_surface(blocks))
-    graph = unit_graph(
-        load, near.pairs, border_m=near.border_m, cost=near.border_m * _factor(near, along, community),
-        walls=_walls(near.pairs, blocks, ring, river), xy=spots,
-    )  # fmt: skip
-    counts = (city.layout.zones, city.layout.grids)
-    land = _land(graph, blocks, water)
-    nested = partition_nested(
-        graph.part_of(land),
-        counts,
-        tolerances=(city.layout.zone_imbalance_max, city.layout.grid_imbalance_max),
-        effort=_EFFORT,
+    fixed = _fixed(data, pinned)
+    if new_ring and fixed["ring"].any():
+        raise InputError("The ring is pinned; it cannot be drawn anew.", zh="环线已固定，不能重划。")
+    ring = draw_ring(data, weight=weight) if new_ring else ring_polygon(data.ring.geometry.iloc[0])
+    edges = shapely.boundary(
+        np.concatenate([data.zones.geometry.to_numpy()[fixed["zone"]], data.grids.geometry.to_numpy()[fixed["grid"]]])
     )
-    grid = _spread_over(graph, land, nested.levels[1].part)
-    zone = nested.parent[1][grid]
-    units = _units(data, city, ring, blocks, zone, grid, nested)
-    # units of notes are numbered among the blocks on land
-    notes = tuple(note for level in nested.levels for note in level.notes)
-    return LayoutPlan(units, nested, notes)
+    ground = read_ground(data, ring, Lines(along, river, water), weight=weight, further=edges)
+    present = _present(data, ground, fixed, keep) if keep or fixed["zone"].any() or fixed["grid"].any() else None
+    tolerances = (city.layout.zone_imbalance_max, city.layout.grid_imbalance_max)
+    drawn = draw_zones_and_grids(
+        ground, city.layout.zones, city.layout.grids, tolerances=tolerances, across=across, present=present
+    )
+    old = _old(data, fixed)
+    carried = present is not None or bool(fixed["point"].any())
+    shapes = [_joined(ground, drawn.grid, city.layout.grids), _joined(ground, drawn.zone, city.layout.zones)]
+    quota = quotas(drawn.grid_weight, city)
+    points, covered = place_points(
+        data, ring, shapes[0], quota, weight=weight, places=places,
+        kept=old[(old["level"] == "point") & (keep | old["pinned"])] if carried else None,
+    )  # fmt: skip
+    units = _units(data.cells.crs, ring, shapes, drawn, quota, points)
+    units["code"], retired = renumbered(units, old if carried else None, ever if carried else ())
+    units["name_zh"] = units["name_en"] = units["code"]
+    moved: list[dict[str, Any]] = []
+    if carried:
+        same = continued(old, units)
+        units["pinned"] = [bool(k >= 0 and old["pinned"].iloc[k]) for k in same]
+        names = old["name_zh"].to_numpy(dtype=object)
+        units["name_zh"] = [
+            names[k] if k >= 0 and names[k] else code for k, code in zip(same, units["code"], strict=True)
+        ]
+        moved = _moved(data, ground, drawn, units, shapes)
+    figures = {
+        **_figures(drawn, ground, units),
+        **covered,
+        "ring_along_roads": _share(ring, data),
+        "moved_weight": _weight_moved(moved),
+    }
+    return LayoutPlan(units, drawn, ground, drawn.notes, tuple(moved), tuple(retired), figures)
 
 
-def _loads(blocks: Any, data: LayoutData, weight: str) -> tuple[Any, Ints]:
-    """Weight of each block, and the community it lies in: a cell counts where a point inside it lies."""
-    home = containers_of(data.cells.geometry.to_numpy(), blocks)
-    given = pd.to_numeric(data.cells[weight], errors="coerce").fillna(0).to_numpy(float)
-    load = np.bincount(home[home >= 0], weights=given[home >= 0], minlength=len(blocks))
-    return load, containers_of(blocks, data.communities.geometry.to_numpy())
+def _share(ring: BaseGeometry, data: LayoutData) -> float:
+    return round(along_roads(ring, data.roads.geometry.to_numpy()), 3) if len(data.roads) else 0.0
 
 
-def _factor(near: Any, along: Any, community: Ints) -> NDArray[np.float64]:
-    factor = np.where(community[near.pairs[:, 0]] != community[near.pairs[:, 1]], _COST_COMMUNITY, 1.0)
-    if len(along):
-        middle = shapely.point_on_surface(near.lines)
-        hit = np.unique(shapely.STRtree(along).query(middle, predicate="dwithin", distance=_NEAR_M)[0])
-        factor[hit] = _COST_ALONG
-    return factor
-
-
-def _walls(pairs: Ints, blocks: Any, ring: BaseGeometry, river: Any) -> NDArray[np.bool_]:
-    """Pairs on different sides of the river's axis."""
-    if not len(river):
-        return np.zeros(len(pairs), np.bool_)
-    cut = shapely.node(shapely.union_all([shapely.boundary(ring), *river]))
-    faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(cut)))
-    side = containers_of(blocks, faces[shapely.contains(ring, shapely.point_on_surface(faces))])
-    walls: NDArray[np.bool_] = (side[pairs[:, 0]] != side[pairs[:, 1]]) & (side[pairs] >= 0).all(axis=1)
-    return walls
-
-
-def _land(graph: UnitGraph, blocks: Any, water: Any) -> Ints:
-    """Blocks that are divided: not those in the water, nor islands with hardly anybody on them; all hang on their neighbours."""
-    wet = np.zeros(graph.n, np.bool_)
-    if len(water):
-        wet[np.unique(shapely.STRtree(water).query(shapely.point_on_surface(blocks), predicate="within")[0])] = True
-    kept = graph.pairs[~graph.wall & ~wet[graph.pairs].any(axis=1)]
-    matrix = sparse.coo_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=(graph.n, graph.n))
-    piece = csgraph.connected_components(matrix, directed=False)[1]
-    load = np.bincount(piece, weights=graph.weight)
-    land: Ints = np.flatnonzero(~wet & (load[piece] > _ISLAND_SHARE * graph.weight.sum()))
-    return land if len(land) else np.arange(graph.n)
-
-
-def _spread_over(graph: UnitGraph, land: Ints, part: Ints) -> Ints:
-    """Parts of all blocks: the rest joins, one after another, the part it shares the longest border with; over walls last."""
-    label = np.full(graph.n, -1, np.int64)
-    label[land] = part
-    both = np.concatenate([graph.pairs, graph.pairs[:, ::-1]])
-    border, wall = np.tile(graph.border_m, 2), np.tile(graph.wall, 2)
-    while (label < 0).any():
-        edge = (label[both[:, 0]] < 0) & (label[both[:, 1]] >= 0)
-        open_edge = edge & ~wall
-        at = np.flatnonzero(open_edge if open_edge.any() else edge)
-        if not len(at):
-            raise DataError("The inside of the ring falls into pieces.", zh="环内区域不连通。")
-        frame = pd.DataFrame({"block": both[at, 0], "part": label[both[at, 1]], "border": border[at]})
-        longest = (
-            frame.groupby(["block", "part"])["border"].sum().reset_index().sort_values("border").groupby("block").last()
+def _fixed(data: LayoutData, codes: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """Which units of each level may not move."""
+    frames = {"ring": data.ring, "zone": data.zones, "grid": data.grids, "point": data.points}
+    known = {str(code) for frame in frames.values() for code in frame["code"]}
+    unknown = [code for code in codes if code not in known]
+    if unknown:
+        raise InputError(
+            f"Layout {data.layout} has no unit {', '.join(unknown)}.",
+            zh=f"布局 {data.layout} 没有单元 {'、'.join(unknown)}。",
         )
-        label[longest.index.to_numpy()] = longest["part"].to_numpy()
-    return label
+
+    def which(frame: gpd.GeoDataFrame) -> NDArray[np.bool_]:
+        marked = (
+            frame["pinned"].fillna(False).to_numpy(dtype=bool) if "pinned" in frame else np.zeros(len(frame), np.bool_)
+        )
+        named: NDArray[np.bool_] = marked | frame["code"].astype(str).isin(list(codes)).to_numpy(dtype=bool)
+        return named
+
+    return {level: which(frame) for level, frame in frames.items()}
+
+
+def _present(data: LayoutData, ground: Ground, fixed: dict[str, NDArray[np.bool_]], keep: bool) -> Present:
+    zones, grids = data.zones.geometry.to_numpy(), data.grids.geometry.to_numpy()
+    zone, grid = containers_of(ground.blocks, zones), containers_of(ground.blocks, grids)
+    rows = {str(key): row for row, key in enumerate(data.zones["id"])}
+    home = np.array([rows.get(str(parent), -1) for parent in data.grids["parent_id"]], np.int64)
+    closed_zones = frozenset(np.flatnonzero(fixed["zone"]).tolist())
+    return Present(zone, grid, home, len(zones), closed_zones, frozenset(np.flatnonzero(fixed["grid"]).tolist()), keep)
+
+
+def _old(data: LayoutData, fixed: dict[str, NDArray[np.bool_]]) -> gpd.GeoDataFrame:
+    """The units of the layout before, what may not move marked."""
+    parts = []
+    for level, frame in (("ring", data.ring), ("zone", data.zones), ("grid", data.grids), ("point", data.points)):
+        part = frame[["id", "level", "parent_id", "code", "site_id", "geom"]].copy()
+        part["name_zh"] = frame.get("name_zh", None)
+        part["pinned"] = fixed[level]
+        parts.append(part[part.geometry.notna()])
+    return gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), geometry="geom", crs=data.cells.crs)
+
+
+def _joined(ground: Ground, label: Ints, count: int) -> Any:
+    return np.array([shapely.coverage_union_all(ground.blocks[label == k]) for k in range(count)], dtype=object)
+
+
+def _moved(
+    data: LayoutData, ground: Ground, drawn: Drawn, units: gpd.GeoDataFrame, shapes: list[Any]
+) -> list[dict[str, Any]]:
+    """Blocks that changed their zone or grid, by where from and where to."""
+    found = []
+    for level, label, before in (("zone", drawn.zone, data.zones), ("grid", drawn.grid, data.grids)):
+        was = containers_of(ground.blocks, before.geometry.to_numpy())
+        rows = units[units["level"] == level]
+        now = rows["code"].to_numpy(dtype=object)[label]
+        codes = [*before["code"].astype(str), ""]
+        names = np.array([codes[k] for k in was], dtype=object)
+        changed = np.flatnonzero(names != now)
+        sums: dict[tuple[str, str], list[float]] = {}
+        for k in changed:
+            entry = sums.setdefault((str(names[k]), str(now[k])), [0.0, 0.0])
+            entry[0] += 1
+            entry[1] += float(ground.graph.weight[k])
+        for (source, target), (blocks, weight) in sums.items():
+            found.append(
+                {"level": level, "from": source or None, "to": target, "blocks": int(blocks), "weight": weight}
+            )
+    return sorted(found, key=lambda row: (row["level"] != "zone", -row["weight"], str(row["from"]), str(row["to"])))
+
+
+def _weight_moved(moved: list[dict[str, Any]]) -> dict[str, float]:
+    return {level: round(sum(row["weight"] for row in moved if row["level"] == level), 1) for level in ("zone", "grid")}
 
 
 def _units(
-    data: LayoutData, city: CityConfig, ring: BaseGeometry, blocks: Any, zone: Ints, grid: Ints, nested: Nested
+    crs: Any, ring: BaseGeometry, shapes: list[Any], drawn: Drawn, quota: Ints, points: list[Any]
 ) -> gpd.GeoDataFrame:
-    home = np.full(city.layout.grids, 0, np.int64)
-    home[grid] = zone
-    zones = np.array([shapely.coverage_union_all(blocks[zone == z]) for z in range(city.layout.zones)], dtype=object)
-    grids = np.array([shapely.coverage_union_all(blocks[grid == g]) for g in range(city.layout.grids)], dtype=object)
-    rank = np.argsort(reading_order(shapely.get_coordinates(shapely.point_on_surface(zones))))
-    zone_code = [f"Z{k + 1:02d}" for k in rank]
-    grid_code = [""] * len(grids)
-    for z in range(len(zones)):
-        mine = np.flatnonzero(home == z)
-        order = reading_order(shapely.get_coordinates(shapely.point_on_surface(grids[mine])))
-        for k, g in enumerate(mine[order]):
-            grid_code[g] = f"{zone_code[z]}-G{k + 1:02d}"
+    grids, zones = shapes
     ring_id, zone_id, grid_id = str(uuid4()), [str(uuid4()) for _ in zones], [str(uuid4()) for _ in grids]
-    quota = _quota(nested.levels[1].weight, city)
-    rows: list[dict[str, Any]] = [
-        _row(ring_id, "ring", "R1", None, ring, float(nested.levels[0].weight.sum()), int(quota.sum()))
-    ]
+    rows = [_row(ring_id, "ring", None, ring, float(drawn.zone_weight.sum()), int(quota.sum()))]
     for z, shape in enumerate(zones):
         rows.append(
-            _row(
-                zone_id[z],
-                "zone",
-                zone_code[z],
-                ring_id,
-                shape,
-                float(nested.levels[0].weight[z]),
-                int(quota[home == z].sum()),
-            )
+            _row(zone_id[z], "zone", ring_id, shape, float(drawn.zone_weight[z]), int(quota[drawn.home == z].sum()))
         )
     for g, shape in enumerate(grids):
-        rows.append(
-            _row(
-                grid_id[g],
-                "grid",
-                grid_code[g],
-                zone_id[home[g]],
-                shape,
-                float(nested.levels[1].weight[g]),
-                int(quota[g]),
-            )
-        )
-    for g, number, spot, site in _points(data, ring, grids, quota):
-        code = f"{grid_code[g]}-P{number:02d}"
-        rows.append({**_row(str(uuid4()), "point", code, grid_id[g], spot, None, None),
-                     "site_layer": "camera_site" if site else None, "site_id": site})  # fmt: skip
-    return gpd.GeoDataFrame(rows, geometry="geom", crs=data.ring.crs)
+        rows.append(_row(grid_id[g], "grid", zone_id[drawn.home[g]], shape, float(drawn.grid_weight[g]), int(quota[g])))
+    for point in points:
+        site = {"site_layer": "camera_site" if point.site else None, "site_id": point.site}
+        rows.append({**_row(str(uuid4()), "point", grid_id[point.grid], point.spot, None, None), **site})
+    return gpd.GeoDataFrame(rows, geometry="geom", crs=crs)
 
 
 def _row(
-    key: str, level: str, code: str, parent: str | None, shape: Any, weight: float | None, quota: int | None
+    key: str, level: str, parent: str | None, shape: Any, weight: float | None, quota: int | None
 ) -> dict[str, Any]:
-    return {"id": key, "level": level, "code": code, "name_zh": code, "name_en": code, "parent_id": parent, "weight": weight,
+    return {"id": key, "level": level, "code": "", "name_zh": "", "name_en": "", "parent_id": parent, "weight": weight,
             "quota": quota, "pinned": False, "site_layer": None, "site_id": None, "geom": shape}  # fmt: skip
 
 
-def _quota(weight: Any, city: CityConfig) -> Ints:
-    """Points of each grid: the least, and the rest by weight (largest remainders)."""
-    least = np.full(len(weight), city.layout.points_per_grid_min, np.int64)
-    rest = max(city.layout.points - int(least.sum()), 0)
-    share = rest * (weight / weight.sum() if weight.sum() > 0 else np.full(len(weight), 1 / len(weight)))
-    quota = least + np.floor(share).astype(np.int64)
-    lacking = rest - int(np.floor(share).sum())
-    quota[np.argsort(-(share % 1), kind="stable")[:lacking]] += 1
-    return quota
-
-
-def _points(data: LayoutData, ring: BaseGeometry, grids: Any, quota: Ints) -> list[tuple[int, int, Any, str | None]]:
-    """Grid, number, place and camera of each point.
-
-    First the crossings that must be watched for the ring to be closed, then cameras, far from each other, then junctions.
-    """
-    cameras = data.cameras[data.cameras["device_state"].fillna("in_use") != "removed"].reset_index(drop=True)
-    sites = cameras.geometry.to_numpy()
-    ids = cameras["id"].to_numpy(dtype=object)
-    must: Any = np.zeros(0, dtype=object)
-    junctions: Any = must
-    if len(data.roads):
-        graph = road_graph(data.roads, level=road_levels(data.roads))
-        proof = prove_ring(graph, ring, shapely.get_coordinates(sites), reach_m=WATCH_REACH_M, depth_m=10.0)
-        must = shapely.points([crossing.xy for crossing in proof.crossings if crossing.to_watch] or np.zeros((0, 2)))
-        junctions = shapely.points(graph.xy)
-        # a crossing lies on the ring: its point is drawn just inside
-        must = shapely.get_point(
-            shapely.shortest_line(np.full(len(must), shapely.buffer(ring, -1.0), dtype=object), must), 0
-        )
-    found = []
-    at = [containers_of(points, grids) for points in (must, sites, junctions)]
-    for g in range(len(grids)):
-        chosen: list[tuple[Any, str | None]] = [(spot, None) for spot in must[at[0] == g]]
-        for points, home, names in ((sites, at[1], ids), (junctions, at[2], None)):
-            mine = np.flatnonzero(home == g)
-            for k in _spread(shapely.get_coordinates(points[mine]), int(quota[g]) - len(chosen)):
-                chosen.append((points[mine[k]], None if names is None else str(names[mine[k]])))
-        found += [(g, number + 1, spot, site) for number, (spot, site) in enumerate(chosen)]
-    return found
-
-
-def _spread(xy: Any, count: int) -> list[int]:
-    """Rows of so many points far from each other: each next is the farthest from those chosen."""
-    if count <= 0 or not len(xy):
-        return []
-    chosen = [int(np.argmin(np.hypot(*(xy - xy.mean(axis=0)).T)))]
-    away = np.hypot(*(xy - xy[chosen[0]]).T)
-    while len(chosen) < min(count, len(xy)) and away.max() > 0:
-        chosen.append(int(np.argmax(away)))
-        away = np.minimum(away, np.hypot(*(xy - xy[chosen[-1]]).T))
-    return chosen
-
-
-def _figures(plan: LayoutPlan, checked: LayoutReport) -> dict[str, Any]:
-    points = plan.units[plan.units["level"] == "point"]
-    return {
-        "levels": [
-            {"level": name, "parts": level.k, "imbalance": round(float(level.imbalance), 4), "cut_m": round(float(level.cut_m)),
-             "contiguous": level.contiguous}
-            for name, level in zip(("zone", "grid"), plan.nested.levels, strict=True)
-        ],
-        "points": len(points),
-        "points_at_cameras": int(points["site_id"].notna().sum()),
-        "holds": not any(f.severity == "error" for f in checked.faults if f.level is not None),
-        "faults": checked.counts,
-    }  # fmt: skip
+def _figures(drawn: Drawn, ground: Ground, units: gpd.GeoDataFrame) -> dict[str, Any]:
+    points = units[units["level"] == "point"]
+    pairs = ground.graph.pairs
+    levels = []
+    for name, label, weight, target in (
+        ("zone", drawn.zone, drawn.zone_weight, drawn.zone_target), ("grid", drawn.grid, drawn.grid_weight, drawn.grid_target),
+    ):  # fmt: skip
+        cut = label[pairs[:, 0]] != label[pairs[:, 1]]
+        shapes = units[units["level"] == name].geometry
+        levels.append(
+            {"level": name, "parts": len(weight), "imbalance": round(float(np.abs(weight / target - 1).max()), 4),
+             "cut_m": round(float(ground.graph.border_m[cut].sum())), "contiguous": bool((shapes.geom_type == "Polygon").all()),
+             **({"bound": round(drawn.bound, 4), "sides": list(drawn.side_share)} if name == "zone" else {})}
+        )  # fmt: skip
+    return {"levels": levels, "points": len(points), "points_at_cameras": int(points["site_id"].notna().sum())}

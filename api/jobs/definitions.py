@@ -60,6 +60,12 @@ def _options(inputs: dict[str, Any], **flags: str) -> list[str]:
     return words
 
 
+def _flags(inputs: dict[str, Any], **flags: str) -> list[str]:
+    return [flag for name, flag in flags.items() if inputs.get(name)]
+
+
+_NAME = "^[A-Za-z0-9一-鿿][A-Za-z0-9一-鿿-]*$"
+_WEIGHT = {"type": "string", "enum": ["population", "household_count"], "default": "population", "title": "What is balanced 均衡指标"}
 _FORMATS = ["csv", "gpkg", "fgb", "parquet"]
 
 #: By id.
@@ -102,12 +108,31 @@ PROCESSES: dict[str, Process] = {
             "report", lambda i: ["report", *_options(i, area="--area", lang="--lang")], file="pdf",
         ),
         Process(
-            "layout-check", ("Check the layout", "布局检查"), ("Ring, zones, grids and points against their rules.", "检查圈、片、格、点布局。"), {},
-            "layout", lambda i: ["layout", "check"], ("layout_fault",),
+            "layout-check", ("Check the layout", "布局检查"), ("Ring, zones, grids and points against their rules.", "检查圈、片、格、点布局。"),
+            {"layout": {"type": "string", "maxLength": 60, "pattern": _NAME, "default": "current", "title": "Layout or draft 布局方案"},
+             "weight": _WEIGHT},
+            "layout", lambda i: ["layout", "check", *_options(i, layout="--layout", weight="--weight")], ("layout_fault",),
         ),
         Process(
-            "layout-plan", ("Plan a layout", "布局规划"), ("Draw balanced zones and grids from street blocks.", "由街区划分均衡的片和格。"), {},
-            "layout", lambda i: ["layout", "plan"], ("layout_unit", "layout_fault"),
+            "layout-plan", ("Plan a layout", "布局规划"), ("Draw balanced zones and grids from street blocks.", "由街区划分均衡的片和格。"),
+            {"name": {"type": "string", "maxLength": 40, "pattern": _NAME, "default": "draft", "title": "Name of the draft 草案名"},
+             "base": {"type": "string", "maxLength": 60, "pattern": _NAME, "default": "current", "title": "Layout to begin with 基准方案"},
+             "keep": {"type": "boolean", "default": False, "title": "Change it as little as needed 尽量少改"},
+             "into": {"type": "string", "maxLength": 60, "pattern": _NAME, "title": "Draft whose next version it becomes 存为该草案下一版"},
+             "ring": {"type": "string", "enum": ["keep", "draw"], "default": "keep", "title": "Ring 环线"},
+             "across_river": {"type": "boolean", "default": False, "title": "A zone may lie on both banks 片区可跨河"},
+             "pinned": {"type": "array", "items": {"type": "string", "pattern": _NAME}, "maxItems": 1000,
+                        "title": "Units that may not move 固定单元"},
+             "weight": _WEIGHT},
+            "layout",
+            lambda i: ["layout", "plan", *_options(i, name="--name", base="--base", into="--into", ring="--ring", pinned="--pin", weight="--weight"),
+                       *_flags(i, keep="--keep", across_river="--across-river")], ("layout_unit", "layout_fault"),
+        ),
+        Process(
+            "layout-adopt", ("Adopt a draft", "采用草案"), ("A draft becomes the current layout.", "草案成为现行布局。"),
+            {"draft": {"type": "string", "maxLength": 60, "pattern": _NAME, "x-required": True, "title": "Draft 草案"},
+             "anyway": {"type": "boolean", "default": False, "title": "Even with errors 有错误也采用"}},
+            "layout", lambda i: ["layout", "adopt", *_flags(i, anyway="--anyway"), "--", i["draft"]], ("layout_unit", "layout_fault"),
         ),
         Process(
             "rules-check", ("Check the rules", "规则检查"), ("Places against the table of rules of law and project.", "按规则表检查各类地点。"),

@@ -1,6 +1,8 @@
 """The check of a stored layout: what is read, what is stored, what the command says."""
 
 import json
+from importlib import resources
+from pathlib import Path
 
 import geopandas as gpd
 import pytest
@@ -8,10 +10,11 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from api.cli import main
-from gis.errors import InputError, NotFound
+from gis.errors import Conflict, InputError, NotFound
 from gis.settings import CityConfig
 from grids.layout_check import check_layout
 from grids.layout_plan import plan_layout
+from grids.layout_versions import adopt_layout, list_layouts, remove_draft
 from layers.database import Database
 from layers.frames import read_frame
 from layers.loading.bulk import load_frame
@@ -136,3 +139,73 @@ def test_a_plan_is_stored_beside_and_checked(fresh_database: Database, city: Cit
     assert check_layout(fresh_database, small_city(city)).holds  # the present one is as it was
     with pytest.raises(InputError):
         plan_layout(fresh_database, small_city(city), name="a b")
+
+
+def test_drafts_side_by_side_versions_and_adoption(fresh_database: Database, city: CityConfig) -> None:
+    wanted = small_city(city)
+    store(fresh_database, layout_town(), city)
+    first = plan_layout(fresh_database, wanted, name="plan")
+    again = plan_layout(fresh_database, wanted, base="plan-1", keep=True, into="plan-1")
+    assert (first.version, again.layout, again.version) == (1, "plan-1", 2)
+    assert again.moved == () and again.retired == ()
+    listed = {(v.layout, v.version): v for v in list_layouts(fresh_database)}
+    assert set(listed) == {("current", 1), ("plan-1", 1), ("plan-1", 2)}
+    assert listed["plan-1", 2].newest and not listed["plan-1", 1].newest
+    assert listed["plan-1", 2].holds is True and listed["current", 1].holds is None
+    with fresh_database.begin() as connection:  # a draft with a fault is not adopted unless one says so
+        connection.execute(
+            sa.text(
+                "UPDATE baige.layout_unit SET geom = ST_Translate(geom, 0.001, 0) WHERE layout = 'plan-1' AND version = 1 AND code = 'Z01'"
+            )
+        )
+        connection.execute(
+            sa.text("UPDATE baige.layout_unit SET layout = 'wrong' WHERE layout = 'plan-1' AND version = 1")
+        )
+    with pytest.raises(Conflict, match="Z01"):
+        adopt_layout(fresh_database, wanted, "wrong")
+    done = adopt_layout(fresh_database, wanted, "plan-1")
+    assert done.version == 2 and done.check.plan_holds
+    with fresh_database.begin() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT version, count(*), count(valid_to) FROM baige.layout_unit WHERE layout = 'current' GROUP BY 1 ORDER BY 1"
+        ).all()
+        assert [tuple(row) for row in rows] == [(1, 19, 19), (2, 19, 0)]
+        parents = connection.exec_driver_sql(
+            "SELECT count(*) FROM baige.layout_unit u JOIN baige.layout_unit p ON p.id = u.parent_id WHERE u.layout = 'current' AND u.version = 2"
+            " AND p.version = 2 AND p.layout = 'current'"
+        ).scalar()
+        assert parents == 18
+    assert check_layout(fresh_database, wanted).version == 2
+    with pytest.raises(InputError):
+        adopt_layout(fresh_database, wanted, "current")
+    with pytest.raises(NotFound):
+        adopt_layout(fresh_database, wanted, "nothing")
+    assert remove_draft(fresh_database, "wrong") == 19
+    with pytest.raises(InputError):
+        remove_draft(fresh_database, "wrong")
+
+
+def test_the_commands_of_layouts(
+    fresh_database: Database, city: CityConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store(fresh_database, layout_town(), city)
+    text = resources.files("gis").joinpath("cities", "yichang.toml").read_text(encoding="utf-8")
+    for old, new in (("zones = 10", "zones = 2"), ("grids = 100", "grids = 4"), ("points = 1000", "points = 12")):
+        text = text.replace(old, new)
+    (tmp_path / "town.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("BAIGE_CITY", str(tmp_path / "town.toml"))
+    monkeypatch.setenv("BAIGE_DATABASE_URL", fresh_database.url.render_as_string(hide_password=False))
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(main, ["layout", *words])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    made = json.loads(run("plan", "--keep", "--pin", "Z1", "--json"))
+    assert (made["layout"], made["moved"], made["holds"]) == ("draft-1", [], True)
+    assert "draft-1" in run("list")
+    assert "版" in run("adopt", "draft-1", "--lang", "zh")
+    assert [row["version"] for row in json.loads(run("list", "--json"))] == [2, 1, 1]
+    assert "19" in run("remove", "draft-1")
+    wrong = CliRunner().invoke(main, ["layout", "plan", "--pin", "Q7"])
+    assert wrong.exit_code == 2 and "Q7" in wrong.stderr
