@@ -58,7 +58,7 @@ def draw_ring(data: LayoutData, *, weight: str) -> BaseGeometry:
     for _ in range(_ROUNDS):
         before = chosen.copy()
         chosen = _smooth(near.pairs, near.border_m, length, chosen)
-        shape = shapely.union_all(blocks[_largest(near.pairs, chosen)])
+        shape = shapely.union_all(blocks[_heavy(near.pairs, chosen, load)])
         shape = shapely.buffer(shapely.buffer(shape, _CLOSE_M), -_CLOSE_M)
         shape = shapely.buffer(shapely.buffer(_filled(shape), -_NECK_M), _NECK_M)
         chosen = _largest(near.pairs, shapely.contains_xy(_biggest(shape), shapely.get_coordinates(middle)))
@@ -97,6 +97,16 @@ def _largest(pairs: Any, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     label = csgraph.connected_components(matrix, directed=False)[1]
     found: NDArray[np.bool_] = chosen & (label == np.argmax(np.bincount(label[chosen])))
     return found
+
+
+def _heavy(pairs: Any, chosen: NDArray[np.bool_], load: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The connected pieces with a twentieth of the weight and more: the banks of a river, not every village."""
+    kept = pairs[chosen[pairs].all(axis=1)]
+    matrix = sparse.coo_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=(len(chosen), len(chosen)))
+    label = csgraph.connected_components(matrix, directed=False)[1]
+    weight = np.bincount(label, weights=load * chosen)
+    found: NDArray[np.bool_] = chosen & (weight[label] >= 0.05 * weight.sum())
+    return found if found.any() else _largest(pairs, chosen)
 
 
 def _biggest(shape: BaseGeometry) -> BaseGeometry:
