@@ -7,6 +7,8 @@ _FEATURES_3 = "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf"
 _FEATURES_4 = "http://www.opengis.net/spec/ogcapi-features-4/1.0/conf"
 _FEATURES_5 = "http://www.opengis.net/spec/ogcapi-features-5/1.0/conf"
 _CQL2 = "http://www.opengis.net/spec/cql2/1.0/conf"
+_MAPS = "https://www.opengis.net/spec/ogcapi-maps-1/1.0/conf"
+_STYLES = "http://www.opengis.net/spec/ogcapi-styles-1/1.0/conf"
 _TILES = "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf"
 
 #: By URI. The draft names of Part 3 and Part 5 stand beside the final ones because clients look for them.
@@ -33,4 +35,8 @@ CONFORMANCE = (
     "http://www.opengis.net/spec/tms/2.0/conf/tilematrixset",
     "http://www.opengis.net/spec/tms/2.0/conf/json-tilematrixset",
     "http://www.opengis.net/spec/json-fg-1/1.0/conf/core",
+    *(f"{_MAPS}/{name}" for name in (
+        "core", "background", "scaling", "display-resolution", "spatial-subsetting", "crs", "png")),
+    *(f"{_STYLES}/{name}" for name in ("core", "collection-styles", "mapbox-styles", "sld-10")),
+    "http://www.opengis.net/spec/ogcapi-records-1/1.0/conf/record-core",
 )  # fmt: skip

@@ -3,6 +3,8 @@
 from typing import Any
 
 from api.asking import FORMATS
+from api.openapi_parts import JSON, document, get, parameter, ref
+from api.openapi_services import STYLE_CONTENT, add_services, service_parameters, service_schemas
 from api.schemas import property_schema
 from api.state import State
 from layers.query.source import Source
@@ -10,17 +12,8 @@ from layers.query.tilegrid import MATRIX_SETS
 
 __all__ = ["openapi_document"]
 
-_JSON = "application/json"
 OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
 _PROBLEM = "application/problem+json"
-
-
-def _ref(kind: str, name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/{kind}/{name}"}
-
-
-def _parameter(name: str, schema: dict[str, Any], description: str, *, where: str = "query", **more: Any) -> dict[str, Any]:
-    return {"name": name, "in": where, "description": description, "required": where == "path", "schema": schema, **more}
 
 
 def _parameters(state: State) -> dict[str, Any]:
@@ -28,41 +21,42 @@ def _parameters(state: State) -> dict[str, Any]:
     crs = {"type": "string", "format": "uri"}
     separate: dict[str, Any] = {"style": "form", "explode": False}
     return {
-        "f": _parameter("f", {"type": "string", "enum": ["json", "html"]}, "Format of the answer"),
-        "f-items": _parameter("f", {"type": "string", "enum": list(FORMATS)}, "Format of the answer"),
-        "f-item": _parameter("f", {"type": "string", "enum": ["json", "jsonfg", "html"]}, "Format of the answer"),
-        "lang": _parameter("lang", {"type": "string", "enum": ["en", "zh"]}, "Language of titles and messages"),
-        "limit": _parameter(
+        "f": parameter("f", {"type": "string", "enum": ["json", "html"]}, "Format of the answer"),
+        "f-items": parameter("f", {"type": "string", "enum": list(FORMATS)}, "Format of the answer"),
+        "f-item": parameter("f", {"type": "string", "enum": ["json", "jsonfg", "html"]}, "Format of the answer"),
+        "lang": parameter("lang", {"type": "string", "enum": ["en", "zh"]}, "Language of titles and messages"),
+        "limit": parameter(
             "limit",
             {"type": "integer", "minimum": 1, "maximum": state.serve.limit_max, "default": state.serve.limit_default},
             "Features on a page", **separate,
         ),
-        "bbox": _parameter(
+        "bbox": parameter(
             "bbox",
             {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 6},
             "Features that touch a box: lower left and upper right corner", **separate,
         ),
-        "bbox-crs": _parameter("bbox-crs", crs, "Reference system of bbox", **separate),
-        "crs": _parameter("crs", crs, "Reference system of the answer", **separate),
-        "datetime": _parameter("datetime", text, "Features valid at an instant or in a period start/end", **separate),
-        "as-of": _parameter("as-of", {"type": "string", "format": "date-time"}, "The layer as it was recorded at this instant", **separate),
-        "filter": _parameter("filter", text, "Condition in CQL2"),
-        "filter-lang": _parameter("filter-lang", {"type": "string", "enum": ["cql2-text", "cql2-json"]}, "Language of filter"),
-        "filter-crs": _parameter("filter-crs", crs, "Reference system of coordinates in filter"),
-        "sortby": _parameter("sortby", {"type": "array", "items": text}, "Properties to sort by, - before one for descending", **separate),
-        "properties": _parameter("properties", {"type": "array", "items": text}, "Properties wanted", **separate),
-        "q": _parameter("q", text, "Words that names or codes contain"),
-        "ids": _parameter("ids", {"type": "array", "items": {"type": "string", "format": "uuid"}}, "Features of these ids", **separate),
-        "cursor": _parameter("cursor", text, "Where a page begins; taken from the link next"),
-        "skipGeometry": _parameter("skipGeometry", {"type": "boolean", "default": False}, "Leave geometries out"),
-        "bom": _parameter("bom", {"type": "boolean", "default": False}, "f=csv: begin with a byte order mark, for Excel"),
-        "featureId": _parameter("featureId", {"type": "string", "format": "uuid"}, "Id of a feature", where="path"),
-        "tileMatrixSetId": _parameter("tileMatrixSetId", {"type": "string", "enum": list(MATRIX_SETS)}, "Tile matrix set", where="path"),
-        "tileMatrix": _parameter("tileMatrix", {"type": "integer", "minimum": 0, "maximum": 22}, "Zoom", where="path"),
-        "tileRow": _parameter("tileRow", {"type": "integer", "minimum": 0}, "Row", where="path"),
-        "tileCol": _parameter("tileCol", {"type": "integer", "minimum": 0}, "Column", where="path"),
-        "If-Match": _parameter("If-Match", text, "Entity tag that the feature must still have", where="header"),
-        "Content-Crs": _parameter("Content-Crs", text, "Reference system of the body's coordinates", where="header"),
+        "bbox-crs": parameter("bbox-crs", crs, "Reference system of bbox", **separate),
+        "crs": parameter("crs", crs, "Reference system of the answer", **separate),
+        "datetime": parameter("datetime", text, "Features valid at an instant or in a period start/end", **separate),
+        "as-of": parameter("as-of", {"type": "string", "format": "date-time"}, "The layer as it was recorded at this instant", **separate),
+        "filter": parameter("filter", text, "Condition in CQL2"),
+        "filter-lang": parameter("filter-lang", {"type": "string", "enum": ["cql2-text", "cql2-json"]}, "Language of filter"),
+        "filter-crs": parameter("filter-crs", crs, "Reference system of coordinates in filter"),
+        "sortby": parameter("sortby", {"type": "array", "items": text}, "Properties to sort by, - before one for descending", **separate),
+        "properties": parameter("properties", {"type": "array", "items": text}, "Properties wanted", **separate),
+        "q": parameter("q", text, "Words that names or codes contain"),
+        "ids": parameter("ids", {"type": "array", "items": {"type": "string", "format": "uuid"}}, "Features of these ids", **separate),
+        "cursor": parameter("cursor", text, "Where a page begins; taken from the link next"),
+        "skipGeometry": parameter("skipGeometry", {"type": "boolean", "default": False}, "Leave geometries out"),
+        "bom": parameter("bom", {"type": "boolean", "default": False}, "f=csv: begin with a byte order mark, for Excel"),
+        "featureId": parameter("featureId", {"type": "string", "format": "uuid"}, "Id of a feature", where="path"),
+        "tileMatrixSetId": parameter("tileMatrixSetId", {"type": "string", "enum": list(MATRIX_SETS)}, "Tile matrix set", where="path"),
+        "tileMatrix": parameter("tileMatrix", {"type": "integer", "minimum": 0, "maximum": 22}, "Zoom", where="path"),
+        "tileRow": parameter("tileRow", {"type": "integer", "minimum": 0}, "Row", where="path"),
+        "tileCol": parameter("tileCol", {"type": "integer", "minimum": 0}, "Column", where="path"),
+        "If-Match": parameter("If-Match", text, "Entity tag that the feature must still have", where="header"),
+        **service_parameters(),
+        "Content-Crs": parameter("Content-Crs", text, "Reference system of the body's coordinates", where="header"),
     }
 
 
@@ -72,14 +66,14 @@ def _schemas() -> dict[str, Any]:
         "properties": {"href": {"type": "string"}, "rel": {"type": "string"}, "type": {"type": "string"}, "title": {"type": "string"},
                        "hreflang": {"type": "string"}, "templated": {"type": "boolean"}},
     }  # fmt: skip
-    links = {"type": "array", "items": _ref("schemas", "link")}
+    links = {"type": "array", "items": ref("schemas", "link")}
     geometry = {
         "type": "object", "nullable": True, "required": ["type"],
         "properties": {"type": {"type": "string"}, "coordinates": {"type": "array", "items": {}}},
     }  # fmt: skip
     feature = {
         "type": "object", "required": ["type", "geometry", "properties"],
-        "properties": {"type": {"type": "string", "enum": ["Feature"]}, "id": {"type": "string"}, "geometry": _ref("schemas", "geometry"),
+        "properties": {"type": {"type": "string", "enum": ["Feature"]}, "id": {"type": "string"}, "geometry": ref("schemas", "geometry"),
                        "properties": {"type": "object", "nullable": True}, "links": links},
     }  # fmt: skip
     collection = {
@@ -95,7 +89,7 @@ def _schemas() -> dict[str, Any]:
         "featureCollection": {
             "type": "object", "required": ["type", "features"],
             "properties": {"type": {"type": "string", "enum": ["FeatureCollection"]},
-                           "features": {"type": "array", "items": _ref("schemas", "feature")}, "links": links,
+                           "features": {"type": "array", "items": ref("schemas", "feature")}, "links": links,
                            "numberMatched": {"type": "integer", "minimum": 0}, "numberReturned": {"type": "integer", "minimum": 0},
                            "timeStamp": {"type": "string", "format": "date-time"}},
         },
@@ -105,7 +99,7 @@ def _schemas() -> dict[str, Any]:
                         "properties": {"conformsTo": {"type": "array", "items": {"type": "string"}}}},
         "collection": collection,
         "collections": {"type": "object", "required": ["links", "collections"],
-                        "properties": {"links": links, "collections": {"type": "array", "items": _ref("schemas", "collection")}}},
+                        "properties": {"links": links, "collections": {"type": "array", "items": ref("schemas", "collection")}}},
         "problem": {
             "type": "object", "required": ["title", "status"],
             "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
@@ -115,7 +109,7 @@ def _schemas() -> dict[str, Any]:
 
 
 def _responses() -> dict[str, Any]:
-    problem = {_PROBLEM: {"schema": _ref("schemas", "problem")}}
+    problem = {_PROBLEM: {"schema": ref("schemas", "problem")}}
     texts = {
         "400": "A parameter or the body is not as it should be", "401": "The access key is not valid", "403": "The role may not do that",
         "404": "There is no such resource", "409": "The state does not allow it", "412": "The feature has changed",
@@ -127,25 +121,8 @@ def _responses() -> dict[str, Any]:
     return found
 
 
-def _get(summary: str, parameters: list[str], ok: dict[str, Any], *, tag: str, name: str, codes: tuple[str, ...] = ()) -> dict[str, Any]:
-    responses: dict[str, Any] = {"200": {"description": "OK", "content": ok}}
-    for code in ("304", "400", "401", "500", "503", *codes):
-        responses[code] = _ref("responses", code)
-    operation: dict[str, Any] = {"summary": summary, "operationId": name, "tags": [tag], "responses": responses}
-    if parameters:
-        operation["parameters"] = [_ref("parameters", p) for p in parameters]
-    return operation
-
-
-def _document(schema: str | None, media: str = _JSON, *, html: bool = True) -> dict[str, Any]:
-    content: dict[str, Any] = {media: {"schema": _ref("schemas", schema) if schema else {"type": "object"}}}
-    if html:
-        content["text/html"] = {"schema": {"type": "string"}}
-    return content
-
-
 def _feature_content(schema: str) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/geo+json": {"schema": _ref("schemas", schema)}, FORMATS["jsonfg"]: {"schema": {"type": "object"}}}
+    content: dict[str, Any] = {"application/geo+json": {"schema": ref("schemas", schema)}, FORMATS["jsonfg"]: {"schema": {"type": "object"}}}
     content["text/html"] = {"schema": {"type": "string"}}
     return content
 
@@ -154,16 +131,16 @@ def _edits(source: Source, tag: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Operations that write: on the collection, and on a feature."""
     body = {
         "required": True,
-        "content": {"application/geo+json": {"schema": _ref("schemas", f"write_{source.name}")}},
+        "content": {"application/geo+json": {"schema": ref("schemas", f"write_{source.name}")}},
     }
 
     def operation(summary: str, name: str, ok: str, codes: tuple[str, ...], *, with_body: bool, preconditions: bool) -> dict[str, Any]:
         responses: dict[str, Any] = {ok: {"description": "Done"}}
         for code in ("400", "401", "403", "404", "409", "413", "415", "422", "500", "503", *codes):
-            responses[code] = _ref("responses", code)
-        parameters = [_ref("parameters", "If-Match")] if preconditions else []
+            responses[code] = ref("responses", code)
+        parameters = [ref("parameters", "If-Match")] if preconditions else []
         if with_body:
-            parameters.append(_ref("parameters", "Content-Crs"))
+            parameters.append(ref("parameters", "Content-Crs"))
         found: dict[str, Any] = {"summary": summary, "operationId": name, "tags": [tag], "responses": responses, "parameters": parameters,
                                  "security": [{"apiKey": []}, {"basic": []}, {"bearer": []}]}  # fmt: skip
         if with_body:
@@ -188,7 +165,7 @@ def _write_schema(source: Source) -> dict[str, Any]:
         properties[field.name] = {**schema, "nullable": not field.required}
         if "enum" in schema and not field.required:
             properties[field.name]["enum"] = [*schema["enum"], None]
-    geometry: dict[str, Any] = _ref("schemas", "geometry")
+    geometry: dict[str, Any] = ref("schemas", "geometry")
     return {
         "type": "object", "required": ["type", "geometry", "properties"],
         "properties": {"type": {"type": "string", "enum": ["Feature", "FeatureCollection"]}, "geometry": geometry,
@@ -196,45 +173,23 @@ def _write_schema(source: Source) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _add_services(paths: dict[str, Any]) -> None:
-    """Processes, jobs, records and rasters."""
+def _add_river_and_rules(paths: dict[str, Any]) -> None:
+    """The river's stations, and the rules with their waivers."""
     plain = ["f", "lang"]
     job = ("404",)
 
     def path(name: str) -> dict[str, Any]:
-        return _parameter(name, {"type": "string"}, f"Id of a {name}", where="path")
+        return parameter(name, {"type": "string"}, f"Id of a {name}", where="path")
 
     def add(address: str, summary: str, content: dict[str, Any], name: str, *names: str, method: str = "get", ok: str = "200") -> None:
-        operation = _get(summary, plain if not names else ["lang"], content, tag="server", name=name, codes=job)
+        operation = get(summary, plain if not names else ["lang"], content, tag="server", name=name, codes=job)
         operation.setdefault("parameters", [])
         operation["parameters"] += [path(n) for n in names]
         if ok != "200":
             operation["responses"][ok] = operation["responses"]["200"]
         paths.setdefault(address, {})[method] = operation
 
-    data = _document(None, html=False)
-    add("/processes", "Processes", _document(None), "processes")
-    add("/processes/{process}", "A process", _document(None), "process", "process")
-    add("/jobs", "Jobs", data, "jobs")
-    add("/jobs/{job}", "A job", data, "job", "job")
-    add("/jobs/{job}", "Dismiss a job", data, "dismissJob", "job", method="delete")
-    add("/jobs/{job}/results", "Result of a job", data, "results", "job")
-    add("/records", "Catalogue of layers and runs", {"application/geo+json": {"schema": _ref("schemas", "featureCollection")}}, "records")
-    add("/records/{record}", "A record", {"application/geo+json": {"schema": {"type": "object"}}}, "record", "record")
-    add("/rasters", "Rasters", data, "rasters")
-    add("/rasters/{raster}", "A raster", data, "raster", "raster")
-    tiff = {"image/tiff; application=geotiff": {"schema": {"type": "string", "format": "binary"}}}
-    add("/rasters/{raster}/coverage", "Values of a raster", tiff, "rasterCoverage", "raster")
-    picture = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
-    add("/rasters/{raster}/map", "A picture of a raster", picture, "rasterMap", "raster")
-    for address in ("/rasters/{raster}/coverage", "/rasters/{raster}/map"):
-        paths[address]["get"]["parameters"] += [_ref("parameters", "bbox"), _ref("parameters", "bbox-crs")]
-    add("/processes/{process}/execution", "Run a process", data, "execute", "process", method="post", ok="201")
-    operation = paths["/processes/{process}/execution"]["post"]
-    operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": {
-        "type": "object", "properties": {"inputs": {"type": "object"}, "response": {"type": "string"}}}}}}  # fmt: skip
-    for code in ("403", "413", "415", "422"):
-        operation["responses"][code] = _ref("responses", code)
+    data = document(None, html=False)
     number, text = {"type": "number"}, {"type": "string"}
     place: dict[str, dict[str, Any]] = {"station": text, "reach": text, "lon": number, "lat": number, "feature": text, "of": text, "layer": text}
     river: tuple[tuple[str, str, dict[str, dict[str, Any]]], ...] = (
@@ -248,53 +203,54 @@ def _add_services(paths: dict[str, Any]) -> None:
     for name, summary, schemas in river:
         add(f"/river{name}", summary, data, f"river{name.removeprefix('/').title()}")
         asked: dict[str, dict[str, Any]] = {**schemas, "version": {"type": "integer", "minimum": 1}}
-        paths[f"/river{name}"]["get"]["parameters"] += [_parameter(n, schema, n) for n, schema in asked.items()]
+        paths[f"/river{name}"]["get"]["parameters"] += [parameter(n, schema, n) for n, schema in asked.items()]
     add("/scenarios", "Scenarios that are kept", data, "scenarios")
     add("/scenarios/preview", "What changes of cameras would bring", data, "previewScenario", method="post")
     preview = paths["/scenarios/preview"]["post"]
-    preview["parameters"] = [_ref("parameters", "lang")]
-    preview["requestBody"] = {"required": True, "content": {_JSON: {"schema": {
+    preview["parameters"] = [ref("parameters", "lang")]
+    preview["requestBody"] = {"required": True, "content": {JSON: {"schema": {
         "type": "object", "required": ["rows"],
         "properties": {"rows": {"type": "array", "maxItems": 2000, "items": {"type": "object"}},
                        "focus": {"type": "array", "items": {"type": "string"}}}}}}}  # fmt: skip
     for operation in (preview, paths["/scenarios"]["get"]):
         for code in ("403", "409", "413", "415"):
-            operation["responses"][code] = _ref("responses", code)
+            operation["responses"][code] = ref("responses", code)
     add("/rules", "Rules and their sources", data, "rules")
     add("/rules/{rule}", "A rule and its source", data, "rule", "rule")
     add("/rules/waivers", "Waivers of findings", data, "waivers")
-    paths["/rules/waivers"]["get"]["parameters"].append(_parameter("all", {"type": "boolean", "default": False}, "Also those that have ended"))
+    paths["/rules/waivers"]["get"]["parameters"].append(parameter("all", {"type": "boolean", "default": False}, "Also those that have ended"))
     add("/rules/waivers", "Let a finding pass until a day", data, "waive", method="post", ok="201")
     add("/rules/waivers/{waiver}", "End a waiver", data, "endWaiver", "waiver", method="delete")
     waive = paths["/rules/waivers"]["post"]
-    waive["parameters"] = [_ref("parameters", "lang")]
-    waive["requestBody"] = {"required": True, "content": {_JSON: {"schema": {
+    waive["parameters"] = [ref("parameters", "lang")]
+    waive["requestBody"] = {"required": True, "content": {JSON: {"schema": {
         "type": "object", "required": ["finding", "reason", "expires_on"], "additionalProperties": False,
         "properties": {"finding": {"type": "string", "format": "uuid"}, "reason": {"type": "string", "minLength": 1, "maxLength": 2000},
                        "expires_on": {"type": "string", "format": "date"}, "any_other": {"type": "boolean", "default": False}}}}}}  # fmt: skip
     for operation in (waive, paths["/rules/waivers/{waiver}"]["delete"]):
         for code in ("403", "404", "409", "413", "415"):
-            operation["responses"][code] = _ref("responses", code)
+            operation["responses"][code] = ref("responses", code)
 
 
 def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
     """The whole document, for what ``role`` may see; titles in ``lang``."""
-    schemas = _schemas()
+    schemas = _schemas() | service_schemas()
     plain = ["f", "lang"]
     tiled = ["tileMatrixSetId", "tileMatrix", "tileRow", "tileCol"]
     paths: dict[str, Any] = {
-        "/": {"get": _get("Landing page", plain, _document("landingPage"), tag="server", name="landing")},
-        "/conformance": {"get": _get("Requirements classes", plain, _document("conformance"), tag="server", name="conformance")},
-        "/openapi": {"get": _get("This document", plain, _document(None, OPENAPI), tag="server", name="openapi")},
-        "/collections": {"get": _get("Collections", plain, _document("collections"), tag="server", name="collections")},
-        "/functions": {"get": _get("Functions of filters", ["lang"], _document(None, html=False), tag="server", name="functions")},
-        "/tileMatrixSets": {"get": _get("Tile matrix sets", plain, _document(None), tag="server", name="tileMatrixSets")},
+        "/": {"get": get("Landing page", plain, document("landingPage"), tag="server", name="landing")},
+        "/conformance": {"get": get("Requirements classes", plain, document("conformance"), tag="server", name="conformance")},
+        "/openapi": {"get": get("This document", plain, document(None, OPENAPI), tag="server", name="openapi")},
+        "/collections": {"get": get("Collections", plain, document("collections"), tag="server", name="collections")},
+        "/functions": {"get": get("Functions of filters", ["lang"], document(None, html=False), tag="server", name="functions")},
+        "/tileMatrixSets": {"get": get("Tile matrix sets", plain, document(None), tag="server", name="tileMatrixSets")},
         "/tileMatrixSets/{tileMatrixSetId}": {
-            "get": _get("A tile matrix set", ["tileMatrixSetId", "lang"], _document(None, html=False), tag="server", name="tileMatrixSet",
+            "get": get("A tile matrix set", ["tileMatrixSetId", "lang"], document(None, html=False), tag="server", name="tileMatrixSet",
                         codes=("404",)),
         },
     }  # fmt: skip
-    _add_services(paths)
+    add_services(paths)
+    _add_river_and_rules(paths)
     tags = [{"name": "server", "description": "The server"}]
     for name in state.catalogue.layers:
         source = state.catalogue.source(name, role)
@@ -302,40 +258,44 @@ def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
         title = layer.title(lang)
         tags.append({"name": name, "description": title})
         here = f"/collections/{name}"
-        schema = _document(None, "application/schema+json")
-        paths[here] = {"get": _get(title, plain, _document("collection"), tag=name, name=f"{name}.describe", codes=("404",))}
+        schema = document(None, "application/schema+json")
+        paths[here] = {"get": get(title, plain, document("collection"), tag=name, name=f"{name}.describe", codes=("404",))}
         for kind in ("schema", "queryables", "sortables"):
-            paths[f"{here}/{kind}"] = {"get": _get(f"{title}: {kind}", plain, schema, tag=name, name=f"{name}.{kind}", codes=("404",))}
+            paths[f"{here}/{kind}"] = {"get": get(f"{title}: {kind}", plain, schema, tag=name, name=f"{name}.{kind}", codes=("404",))}
         listed = ["f-items", "lang", "limit", "bbox", "bbox-crs", "crs", "datetime", "filter", "filter-lang", "filter-crs", "sortby", "properties",
                   "q", "ids", "cursor", "skipGeometry", "bom", "as-of"]  # fmt: skip
         content = _feature_content("featureCollection")
         content |= {FORMATS[f]: {"schema": {"type": "string", "format": "binary"}} for f in ("csv", "fgb", "parquet", "gpkg")}
-        items: dict[str, Any] = {"get": _get(f"{title}: features", listed, content, tag=name, name=f"{name}.items", codes=("404", "413"))}
+        items: dict[str, Any] = {"get": get(f"{title}: features", listed, content, tag=name, name=f"{name}.items", codes=("404", "413"))}
         for column in source.columns.values():
             if column.kind in ("geometry", "text[]", "datetime") or column.name == "id":
                 continue
             field = layer.field(column.name)
             own = {k: v for k, v in property_schema(field, lang).items() if k in ("type", "enum", "format")}
-            items["get"]["parameters"].append(_parameter(column.name, own, field.title(lang)))
-        item = {"get": _get(f"{title}: a feature", ["featureId", "f-item", "lang", "crs", "as-of"], _feature_content("feature"), tag=name,
+            items["get"]["parameters"].append(parameter(column.name, own, field.title(lang)))
+        item = {"get": get(f"{title}: a feature", ["featureId", "f-item", "lang", "crs", "as-of"], _feature_content("feature"), tag=name,
                             name=f"{name}.item", codes=("404",))}  # fmt: skip
         if layer.kind != "result" and role in ("officer", "planner", "admin"):
             collection_edits, feature_edits = _edits(source, name)
             items |= collection_edits
             for operation in feature_edits.values():
-                operation["parameters"].insert(0, _ref("parameters", "featureId"))
+                operation["parameters"].insert(0, ref("parameters", "featureId"))
             item |= feature_edits
             schemas[f"write_{name}"] = _write_schema(source)
         paths[f"{here}/items"] = items
         paths[f"{here}/items/{{featureId}}"] = item
         if source.has_geometry:
-            paths[f"{here}/tiles"] = {"get": _get(f"{title}: tile sets", plain, _document(None), tag=name, name=f"{name}.tilesets", codes=("404",))}
-            paths[f"{here}/styles"] = {"get": _get(f"{title}: styles", ["lang"], _document(None, html=False), tag=name, name=f"{name}.styles",
-                                                   codes=("404",))}  # fmt: skip
+            paths[f"{here}/tiles"] = {"get": get(f"{title}: tile sets", plain, document(None), tag=name, name=f"{name}.tilesets", codes=("404",))}
+            paths[f"{here}/styles"] = {"get": get(f"{title}: styles", plain, document("styles"), tag=name, name=f"{name}.styles", codes=("404",))}
+            paths[f"{here}/styles/default"] = {"get": get(f"{title}: the style", ["f-style", "lang"], STYLE_CONTENT, tag=name, name=f"{name}.style",
+                                                          codes=("404",))}  # fmt: skip
+            tilejson = get(f"{title}: TileJSON", ["tileMatrixSetId", "lang"], document(None, html=False), tag=name, name=f"{name}.tilejson",
+                           codes=("404",))  # fmt: skip
+            paths[f"{here}/tiles/{{tileMatrixSetId}}/metadata"] = {"get": tilejson}
             tile_path = f"{here}/tiles/{{tileMatrixSetId}}"
-            paths[tile_path] = {"get": _get(f"{title}: a tile set", ["tileMatrixSetId", "lang"], _document(None, html=False), tag=name,
+            paths[tile_path] = {"get": get(f"{title}: a tile set", ["tileMatrixSetId", "lang"], document(None, html=False), tag=name,
                                             name=f"{name}.tileset", codes=("404",))}  # fmt: skip
-            tile = _get(f"{title}: a tile", [*tiled, "filter", "filter-lang", "as-of"],
+            tile = get(f"{title}: a tile", [*tiled, "filter", "filter-lang", "as-of"],
                         {"application/vnd.mapbox-vector-tile": {"schema": {"type": "string", "format": "binary"}}},
                         tag=name, name=f"{name}.tile", codes=("404", "413"))  # fmt: skip
             tile["responses"]["204"] = {"description": "Nothing in this tile"}

@@ -114,6 +114,8 @@ async def get_landing_page(request: Request) -> Response:
             (f"{_REL}/tiling-schemes", "application/json", "/tileMatrixSets", "瓦片矩阵集" if zh else "Tile matrix sets"),
             (f"{_REL}/data", "application/json", "/collections", "图层" if zh else "Collections"),
             (f"{_REL}/functions", "application/json", "/functions", "过滤函数" if zh else "Functions of filters"),
+            ("related", "application/geo+json", "/records", "图层与分析目录" if zh else "Catalogue of layers and runs"),
+            ("related", "application/json", "/rasters", "栅格" if zh else "Rasters"),
             ("alternate", "text/html", "/portal/", "地图门户" if zh else "Map portal"),
         ]
         document["links"] += [{"rel": rel, "type": media, "href": base + path, "title": title} for rel, media, path, title in extra]
@@ -208,7 +210,8 @@ async def get_collection(request: Request) -> Response:
         raise NotFound(f"There is no collection {name[:60]!r}.", zh=f"没有图层 {name[:60]!r}。")
     document = await _with_extent(state, principal, found)
     if format_ == "html":
-        return page(state, "collection", lang, {"document": document}, headers=_HEADERS)
+        placed = state.catalogue.source(name, principal.role).has_geometry
+        return page(state, "collection", lang, {"document": document, "placed": placed}, headers=_HEADERS)
     return _respond(request, document, lang=lang)
 
 

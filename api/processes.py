@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from api.access import principal_of
 from api.asking import FORMATS, language, read_format, read_limit, reject_unknown
-from api.html import page
+from api.html import entries_page, page
 from api.jobs.definitions import available, check_inputs
 from api.jobs.store import JobStore
 from api.pages import framework
@@ -130,17 +130,28 @@ async def _own(request: Request) -> tuple[State, Principal, JobStore, dict[str, 
     return state, principal, store, job
 
 
+def _entry(state: State, job: dict[str, Any], lang: str) -> dict[str, Any]:
+    """A job as pages list it."""
+    process = available().get(job["process"])
+    title = process.text(process.title, lang) if process else job["process"]
+    facts = [("Status", job["status"]), ("Progress", f"{job['progress']} %"), ("Updated", job["updated"].isoformat(timespec="seconds"))]
+    return {"id": str(job["id"]), "title": title, "href": f"{state.serve.base_url}/jobs/{job['id']}", "facts": facts}
+
+
 async def get_jobs(request: Request) -> Response:
     """The asker's jobs, the newest first."""
     state: State = request.app.state.baige
     reject_unknown(request.query_params, ("f", "lang", "limit"))
-    read_format(request.query_params, request.headers, ("json",))
+    form = read_format(request.query_params, request.headers, ("json", "html"))
     principal = await principal_of(request)
     limit = read_limit(request.query_params.get("limit"), default=100, maximum=1000)
     store = JobStore(state.database.conninfo)
     await asyncio.to_thread(store.prepare)
     # without a key nobody owns a list: such jobs are found by their ids alone
     jobs = await asyncio.to_thread(store.listed, principal, limit=limit) if principal.key_id or principal.role == "admin" else []
+    if form == "html":
+        lang = language(request.query_params, request.headers)
+        return entries_page(state, "Jobs", lang, [_entry(state, job, lang) for job in jobs], headers={"Cache-Control": "no-store"})
     body = {"jobs": [_status(state, job) for job in jobs], "links": [{"rel": "self", "href": f"{state.serve.base_url}/jobs"}]}
     return Response(orjson.dumps(body), headers={"Cache-Control": "no-store"}, media_type="application/json")
 

@@ -1,28 +1,35 @@
-"""Rasters known to the database (terrain): a part of one as GeoTIFF, or as a picture."""
+"""Rasters known to the database (terrain): values of a part, and pictures of it."""
 
 import asyncio
-import io
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import numpy as np
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.access import principal_of
-from api.asking import read_limit, reject_unknown
-from api.crs import CRS84, layer_crs, read_crs
+from api.asking import language, read_format, reject_unknown
+from api.coverages import cut, read_scale
+from api.crs import CRS84, ApiCRS, epsg, layer_crs, read_crs
+from api.html import entries_page
+from api.raster_area import Box, Nothing, read_area, read_size
+from api.raster_maps import draw, read_background
 from api.state import State
-from gis.errors import InputError, NotFound, RasterReadFailed
+from gis.errors import InputError, NotFound
 from layers.access import Principal
-from layers.query.filters import read_bbox
 from layers.query.fragment import Fragment
 
-__all__ = ["get_coverage", "get_map", "get_raster", "get_rasters"]
+__all__ = ["COVERAGE_PARAMETERS", "MAP_PARAMETERS", "get_coverage", "get_map", "get_raster", "get_rasters"]
 
-_MAX_PIXELS = 4096
-_MAX_CELLS = 16_000_000
+_AREA = ("bbox", "bbox-crs", "subset", "subset-crs")
+#: Parameters of pictures; each stands in the API document.
+MAP_PARAMETERS = (
+    *_AREA, "center", "center-crs", "crs", "width", "height", "scale-denominator", "mm-per-pixel", "bgcolor", "transparent", "void-color",
+    "void-transparent",
+)  # fmt: skip
+COVERAGE_PARAMETERS = (*_AREA, "scale-factor", "scale-size")
 _SQL = (
     "SELECT name, kind, path, srid, west, south, east, north, cell_m, vertical_crs, synthetic, created_at FROM baige_sys.raster"
     " ORDER BY name"
@@ -48,10 +55,11 @@ async def _one(request: Request) -> tuple[State, dict[str, Any]]:
 def _described(state: State, raster: dict[str, Any]) -> dict[str, Any]:
     from rasterio.warp import transform_bounds
 
-    here = f"{state.serve.base_url}/rasters/{raster['name']}"
+    here = f"{state.serve.base_url}/rasters/{quote(raster['name'])}"
     box = transform_bounds(f"EPSG:{raster['srid']}", "OGC:CRS84", raster["west"], raster["south"], raster["east"], raster["north"])
     return {
         "id": raster["name"], "title": raster["name"], "kind": raster["kind"], "storageCrs": f"http://www.opengis.net/def/crs/EPSG/0/{raster['srid']}",
+        "crs": list(layer_crs(raster["srid"], state.city.analysis_srid)),
         "extent": {"spatial": {"bbox": [list(box)]}}, "cell_m": raster["cell_m"], "verticalCrs": raster["vertical_crs"],
         "synthetic": raster["synthetic"], "created": raster["created_at"],
         "links": [
@@ -62,111 +70,90 @@ def _described(state: State, raster: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _page(request: Request, state: State, found: list[dict[str, Any]]) -> Response:
+    lang = language(request.query_params, request.headers)
+    entries = []
+    for raster in found:
+        here = f"{state.serve.base_url}/rasters/{quote(raster['id'])}"
+        facts = [("Kind", raster["kind"]), ("Cell", f"{raster['cell_m']} m"), ("Stored in", raster["storageCrs"])]
+        if raster["synthetic"]:
+            facts.append(("Synthetic data", "✓"))
+        entries.append({"id": raster["id"], "title": raster["title"], "href": f"{here}?f=html&lang={lang}", "picture": f"{here}/map?width=480",
+                        "facts": facts, "links": [{"href": f"{here}/coverage", "title": "Values of cells"},
+                                                  {"href": f"{here}/map", "title": "Map"}]})  # fmt: skip
+    return entries_page(state, "Rasters", lang, entries)
+
+
 async def get_rasters(request: Request) -> Response:
     """The rasters that the asker may see."""
     reject_unknown(request.query_params, ("f", "lang"))
     state: State = request.app.state.baige
     known = await _known(state, await principal_of(request))
-    return Response(orjson.dumps({"rasters": [_described(state, r) for r in known.values()]}), media_type="application/json")
+    found = [_described(state, r) for r in known.values()]
+    if read_format(request.query_params, request.headers, ("json", "html")) == "html":
+        return _page(request, state, found)
+    links = [{"rel": "self", "type": "application/json", "href": f"{state.serve.base_url}/rasters"}]
+    return Response(orjson.dumps({"rasters": found, "links": links}), media_type="application/json")
 
 
 async def get_raster(request: Request) -> Response:
     """One raster."""
     reject_unknown(request.query_params, ("f", "lang"))
     state, found = await _one(request)
-    return Response(orjson.dumps(_described(state, found)), media_type="application/json")
+    described = _described(state, found)
+    if read_format(request.query_params, request.headers, ("json", "html")) == "html":
+        return _page(request, state, [described])
+    return Response(orjson.dumps(described), media_type="application/json")
 
 
-def _box(request: Request, state: State, raster: dict[str, Any]) -> tuple[float, float, float, float] | None:
-    """``bbox`` in the raster's own system, x, y."""
-    from rasterio.warp import transform_bounds
-
+async def _asked(request: Request, known: tuple[str, ...], formats: tuple[str, ...]) -> tuple[State, dict[str, Any], Path, str]:
     query = request.query_params
-    if "bbox" not in query:
-        return None
-    offered = layer_crs(raster["srid"], state.city.analysis_srid)
-    crs = read_crs(query["bbox-crs"], offered, parameter="bbox-crs") if "bbox-crs" in query else CRS84
-    a, b, c, d = read_bbox(query["bbox"])
-    west, south, east, north = (b, a, d, c) if crs.swap_xy else (a, b, c, d)
-    if west >= east or south >= north:
-        raise InputError("bbox: the first corner is the lower left one.", zh="bbox 的第一个角点应为左下角。")
-    bounds: tuple[float, float, float, float] = transform_bounds(f"EPSG:{crs.srid}", f"EPSG:{raster['srid']}", west, south, east, north)
-    west, south = max(bounds[0], raster["west"]), max(bounds[1], raster["south"])
-    east, north = min(bounds[2], raster["east"]), min(bounds[3], raster["north"])
-    if west >= east or south >= north:
-        raise NotFound("The raster has nothing there.", zh="该范围内没有栅格数据。")
-    return west, south, east, north
+    # subset may be given several times (Maps, requirement subset-definition H)
+    several = {name for name, _ in query.multi_items() if name == "subset"}
+    reject_unknown(type(query)([(k, v) for k, v in query.multi_items() if k not in several]), ("f", "lang", *known))
+    form = query.get("f", formats[0])
+    if form not in formats:
+        raise InputError(f"f: {', '.join(formats)}.", zh=f"f 应为 {'、'.join(formats)}。")
+    state, found = await _one(request)
+    return state, found, state.settings.home / "rasters" / found["path"], form
+
+
+def _extent(raster: dict[str, Any]) -> Box:
+    return raster["west"], raster["south"], raster["east"], raster["north"]
+
+
+def _placed(crs: ApiCRS, box: Box) -> dict[str, str]:
+    """Headers that say where an answer lies, axes as the authority orders them; CRS84 goes without saying."""
+    corners = (box[1], box[0], box[3], box[2]) if crs.swap_xy else box
+    headers = {"Cache-Control": "no-cache", "Content-Bbox": ",".join(f"{v:.12g}" for v in corners)}
+    return headers if crs == CRS84 else {**headers, "Content-Crs": f"<{crs.uri}>"}
 
 
 async def get_coverage(request: Request) -> Response:
-    """Values as GeoTIFF, in the raster's own system and cells; ``bbox`` cuts a part out."""
-    reject_unknown(request.query_params, ("f", "lang", "bbox", "bbox-crs"))
-    if request.query_params.get("f", "tif") not in ("tif", "geotiff", "cog"):
-        raise InputError("f: tif.", zh="f 应为 tif。")
-    state, found = await _one(request)
-    path, box = state.settings.home / "rasters" / found["path"], _box(request, state, found)
-    body = await asyncio.to_thread(_cut, path, box)
-    headers = {"Cache-Control": "no-cache", "Content-Crs": f"<http://www.opengis.net/def/crs/EPSG/0/{found['srid']}>"}
-    return Response(body, headers=headers, media_type="image/tiff; application=geotiff")
-
-
-def _cut(path: Path, box: tuple[float, float, float, float] | None) -> bytes:
-    import rasterio
-    from rasterio.io import MemoryFile
-    from rasterio.windows import from_bounds
-
+    """Values as GeoTIFF (``f=tif``, ``f=cog``) in the raster's own system; a part by ``bbox`` or ``subset``, fewer cells by ``scale-…``."""
+    state, found, path, form = await _asked(request, COVERAGE_PARAMETERS, ("tif", "cog"))
+    own = epsg(found["srid"])
+    scale = read_scale(request.query_params)
     try:
-        with rasterio.open(path) as source:
-            window = from_bounds(*(box or source.bounds), transform=source.transform).round_offsets().round_lengths(op="ceil")
-            if window.width * window.height > _MAX_CELLS:
-                raise InputError(f"More than {_MAX_CELLS} cells; give a smaller bbox.", zh=f"超过 {_MAX_CELLS} 个像元，请缩小 bbox。")
-            profile = {"driver": "GTiff", "width": int(window.width), "height": int(window.height), "count": 1, "dtype": source.dtypes[0],
-                       "crs": source.crs, "transform": source.window_transform(window), "nodata": source.nodata, "compress": "deflate"}  # fmt: skip
-            values = source.read(1, window=window, boundless=True, fill_value=source.nodata)
-        with MemoryFile() as memory:
-            with memory.open(**profile) as target:
-                target.write(values, 1)
-            return bytes(memory.read())
-    except rasterio.errors.RasterioError as error:
-        raise RasterReadFailed("The raster could not be read.", zh="栅格读取失败。") from error
+        area = read_area(request.query_params, layer_crs(found["srid"], state.city.analysis_srid), srid=found["srid"], extent=_extent(found), crs=own)
+    except Nothing:
+        return Response(status_code=204)
+    body = await asyncio.to_thread(cut, path, area.box if area.asked else None, scale, cog=form == "cog")
+    media = "image/tiff; application=geotiff" + ("; profile=cloud-optimized" if form == "cog" else "")
+    return Response(body, headers=_placed(own, area.box), media_type=media)
 
 
 async def get_map(request: Request) -> Response:
-    """A picture in Web Mercator or another system: heights coloured, ``width`` pixels wide."""
+    """A picture (PNG) of a raster, or of a part of it, in its own or another system."""
+    state, found, path, _ = await _asked(request, MAP_PARAMETERS, ("png",))
     query = request.query_params
-    reject_unknown(query, ("f", "lang", "bbox", "bbox-crs", "crs", "width"))
-    state, found = await _one(request)
-    width = read_limit(query.get("width"), default=1024, maximum=_MAX_PIXELS)
     offered = layer_crs(found["srid"], state.city.analysis_srid)
-    crs = read_crs(query["crs"], offered, parameter="crs") if "crs" in query else CRS84
-    path, box = state.settings.home / "rasters" / found["path"], _box(request, state, found)
-    body, shown = await asyncio.to_thread(_draw, path, box, crs.srid, width)
-    headers = {"Cache-Control": "no-cache", "Content-Crs": f"<{crs.uri}>", "Content-Bbox": ",".join(f"{v:.8g}" for v in shown)}
-    return Response(body, headers=headers, media_type="image/png")
-
-
-def _draw(path: Path, box: tuple[float, float, float, float] | None, srid: int, width: int) -> tuple[bytes, tuple[float, ...]]:
-    import matplotlib
-    import rasterio
-    from PIL import Image
-    from rasterio.enums import Resampling
-    from rasterio.vrt import WarpedVRT
-    from rasterio.warp import transform_bounds
-    from rasterio.windows import from_bounds
-
+    crs = read_crs(query["crs"], offered, parameter="crs") if "crs" in query else epsg(found["srid"])
+    background = read_background(query)
     try:
-        with rasterio.open(path) as source, WarpedVRT(source, crs=f"EPSG:{srid}", resampling=Resampling.bilinear) as warped:
-            bounds = transform_bounds(source.crs, warped.crs, *(box or source.bounds))
-            window = from_bounds(*bounds, transform=warped.transform)
-            height = max(1, min(_MAX_PIXELS, round(width * (bounds[3] - bounds[1]) / (bounds[2] - bounds[0]))))
-            values = warped.read(1, window=window, out_shape=(height, width), masked=True, boundless=False)
-    except rasterio.errors.RasterioError as error:
-        raise RasterReadFailed("The raster could not be read.", zh="栅格读取失败。") from error
-    known = values.compressed()
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    scaled = (values.filled(low) - low) / max(high - low, 1e-9)
-    picture = (matplotlib.colormaps["terrain"](np.clip(scaled * 0.75 + 0.25, 0, 1)) * 255).astype(np.uint8)
-    picture[np.ma.getmaskarray(values)] = 0
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG")
-    return out.getvalue(), tuple(bounds)
+        area = read_area(query, offered, srid=found["srid"], extent=_extent(found), crs=crs)
+    except Nothing:
+        return Response(status_code=204)
+    box, width, height = read_size(query, area, offered)
+    body = await asyncio.to_thread(draw, path, box, crs, (width, height), background)
+    return Response(body, headers=_placed(crs, box), media_type="image/png")

@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.access import principal_of
-from api.asking import language, read_limit, reject_unknown
+from api.asking import language, read_format, read_limit, reject_unknown
 from api.extents import extent_of
+from api.html import entries_page
 from api.state import State
 from gis.errors import NotFound
 from layers.access import Principal
@@ -23,6 +24,12 @@ _RUNS = (
 )
 #: What a run was given tells how many features there are: row-level security shows it to those who see the whole city.
 _GIVEN = "SELECT id::text, parameters::text, inputs::text FROM baige_sys.run WHERE state = 'done' ORDER BY finished_at DESC LIMIT 500"
+_CORE = "http://www.opengis.net/spec/ogcapi-records-1/1.0/req/record-core"
+
+
+def _catalogue(base: str) -> dict[str, str]:
+    """The one link of a record to the catalogue that it stands in (record-core, requirement links)."""
+    return {"rel": "collection", "type": "application/geo+json", "href": f"{base}/records"}
 
 
 def _text(value: Any) -> Any:
@@ -43,11 +50,11 @@ async def _records(state: State, principal: Principal, lang: str) -> list[dict[s
         at = changed.get(name)
         description = layer.description_zh if lang == "zh" else layer.description_en
         found.append({
-            "type": "Feature", "id": name, "conformsTo": ["http://www.opengis.net/spec/ogcapi-records-1/1.0/conf/record-core"],
+            "type": "Feature", "id": name, "conformsTo": [_CORE],
             "geometry": _polygon(await extent_of(state, principal, source)) if source.has_geometry else None, "time": None,
             "properties": {"type": "dataset", "title": layer.title(lang), "description": description, "keywords": [layer.theme, layer.kind],
                            "updated": at, "language": {"code": lang}, "baige:classification": layer.classification},
-            "links": [{"rel": "collection", "type": "application/json", "href": f"{base}/collections/{name}"},
+            "links": [_catalogue(base), {"rel": "related", "type": "application/json", "href": f"{base}/collections/{name}"},
                       {"rel": "items", "type": "application/geo+json", "href": f"{base}/collections/{name}/items"}],
         })  # fmt: skip
     if principal.role != "public":
@@ -55,12 +62,25 @@ async def _records(state: State, principal: Principal, lang: str) -> list[dict[s
         given = {_text(run): {"baige:parameters": orjson.Fragment(p), "baige:inputs": orjson.Fragment(i)} for run, p, i in rows}
         for run, kind, title, software, synthetic, started, finished in await state.reader.fetch(principal, Fragment(_RUNS)):
             found.append({
-                "type": "Feature", "id": f"run-{_text(run)}", "geometry": None, "time": {"interval": [started, finished or ".."]},
+                "type": "Feature", "id": f"run-{_text(run)}", "conformsTo": [_CORE], "geometry": None,
+                "time": {"interval": [started, finished or ".."]},
                 "properties": {"type": "analysis-run", "title": _text(title), "keywords": [_text(kind)], "created": finished,
                                **given.get(_text(run), {}), "baige:software": _text(software), "baige:synthetic": synthetic},
-                "links": [],
+                "links": [_catalogue(base)],
             })  # fmt: skip
     return found
+
+
+def _page(state: State, records: list[dict[str, Any]], lang: str, *, crumb: bool = False) -> Response:
+    base = state.serve.base_url
+    entries = []
+    for record in records:
+        properties = record["properties"]
+        facts = [("Kind", properties["type"]), ("Updated", properties.get("updated") or properties.get("created") or "–")]
+        links = [{"href": f"{link['href']}?f=html&lang={lang}", "title": "Collection"} for link in record["links"] if link["rel"] == "related"]
+        entries.append({"id": record["id"], "title": properties["title"], "href": f"{base}/records/{record['id']}?f=html&lang={lang}",
+                        "facts": facts, "links": links})  # fmt: skip
+    return entries_page(state, "Records", lang, entries, crumb=(f"{base}/records?f=html&lang={lang}", "Records") if crumb else None)
 
 
 async def get_records(request: Request) -> Response:
@@ -75,6 +95,8 @@ async def get_records(request: Request) -> Response:
     for word in query.get("q", "").lower().split()[:10]:
         records = [r for r in records if word in f"{r['id']} {r['properties']['title']} {r['properties'].get('description', '')}".lower()]
     shown = records[: read_limit(query.get("limit"), default=state.serve.limit_default, maximum=state.serve.limit_max)]
+    if read_format(query, request.headers, ("json", "html")) == "html":
+        return _page(state, shown, lang)
     links = [{"rel": "self", "type": "application/geo+json", "href": f"{state.serve.base_url}/records"}]
     body = {"type": "FeatureCollection", "numberMatched": len(records), "numberReturned": len(shown), "features": shown, "links": links}
     return Response(orjson.dumps(body), headers={"Cache-Control": "no-cache"}, media_type="application/geo+json")
@@ -87,5 +109,7 @@ async def get_record(request: Request) -> Response:
     lang = language(request.query_params, request.headers)
     for record in await _records(state, await principal_of(request), lang):
         if record["id"] == request.path_params["record"]:
+            if read_format(request.query_params, request.headers, ("json", "html")) == "html":
+                return _page(state, [record], lang, crumb=True)
             return Response(orjson.dumps(record), headers={"Cache-Control": "no-cache"}, media_type="application/geo+json")
     raise NotFound("There is no such record.", zh="没有此条目。")

@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.access import principal_of
-from api.asking import language, reject_unknown
+from api.asking import language, read_format, reject_unknown
+from api.html import entries_page
 from api.items import FRESH
 from api.state import State
 from gis.errors import InputError, NotFound
@@ -36,11 +37,16 @@ async def get_styles(request: Request) -> Response:
     state, source, lang = await _found(request)
     here = f"{state.serve.base_url}/collections/{source.name}/styles"
     links = [
-        {"rel": "stylesheet", "type": _MAPLIBRE, "href": f"{here}/default?f=maplibre"},
-        {"rel": "stylesheet", "type": _SLD, "href": f"{here}/default?f=sld"},
+        {"rel": "stylesheet", "type": _MAPLIBRE, "href": f"{here}/default?f=maplibre", "title": "MapLibre"},
+        {"rel": "stylesheet", "type": _SLD, "href": f"{here}/default?f=sld", "title": "SLD 1.0"},
     ]
-    body = {"styles": [{"id": "default", "title": source.declaration.title(lang), "links": links}], "default": "default"}
-    return Response(orjson.dumps(body), headers=FRESH, media_type="application/json")
+    title = source.declaration.title(lang)
+    if read_format(request.query_params, request.headers, ("json", "html")) == "html":
+        crumb = (f"{state.serve.base_url}/collections/{source.name}?f=html&lang={lang}", title)
+        return entries_page(state, "Styles", lang, [{"id": "default", "title": title, "links": links}], crumb=crumb, headers=FRESH)
+    own = [{"rel": "self", "type": "application/json", "href": here}]
+    body = {"styles": [{"id": "default", "title": title, "links": links}], "default": "default", "links": own}
+    return Response(orjson.dumps(body), headers={**FRESH, "Content-Language": lang}, media_type="application/json")
 
 
 async def get_style(request: Request) -> Response:
@@ -51,7 +57,7 @@ async def get_style(request: Request) -> Response:
         raise NotFound("There is only the style 'default'.", zh="只有样式 default。")
     asked = request.query_params.get("f") or ("sld" if "sld" in request.headers.get("accept", "") else "maplibre")
     if asked == "sld":
-        return Response(sld_document(source.declaration, lang=lang), headers=FRESH, media_type=_SLD)
+        return Response(sld_document(source.declaration, lang=lang), headers={**FRESH, "Content-Language": lang}, media_type=_SLD)
     if asked not in ("maplibre", "mapbox", "json"):
         raise InputError("f: maplibre or sld.", zh="f 应为 maplibre 或 sld。")
     address = f"{state.serve.base_url}/collections/{source.name}/tiles/WebMercatorQuad/{{z}}/{{y}}/{{x}}"
@@ -60,4 +66,4 @@ async def get_style(request: Request) -> Response:
         "sources": {source.name: {"type": "vector", "tiles": [address], "minzoom": 0, "maxzoom": 18}},
         "layers": maplibre_layers(source.declaration, source=source.name, source_layer=source.name),
     }  # fmt: skip
-    return Response(orjson.dumps(style), headers=FRESH, media_type=_MAPLIBRE)
+    return Response(orjson.dumps(style), headers={**FRESH, "Content-Language": lang}, media_type=_MAPLIBRE)

@@ -42,6 +42,7 @@ class Town:
     database: Database
     counts: dict[str, int]
     log: Path
+    environment: dict[str, str]
 
     def requests(self) -> list[str]:
         """Paths and queries that the first server was asked for so far."""
@@ -127,7 +128,7 @@ def town(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> 
                 addresses.append(f"http://127.0.0.1:{port}")
         for address, server in zip(addresses, servers, strict=True):
             _ready(address, server)
-        yield Town(addresses[0], addresses[1], database, counts, log)
+        yield Town(addresses[0], addresses[1], database, counts, log, environment)
     finally:
         for server in servers:
             server.terminate()
