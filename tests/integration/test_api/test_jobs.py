@@ -125,3 +125,24 @@ def test_a_killed_worker_loses_no_job_and_a_dismissed_one_stops(served: Any, wor
     until(lambda: served.client.get(second, headers=own).json()["status"] == "successful", 60)
     assert served.client.get(first, headers=own).json()["status"] == "dismissed"
     assert served.client.get(f"{second}/results", headers=own).status_code == 200
+
+
+def test_ids_tell_nothing_and_old_jobs_are_forgotten(served: Any) -> None:
+    from api.jobs.store import JobStore
+    from layers.access import Principal
+
+    store = JobStore(served.database.conninfo)
+    store.prepare()
+    ids = [store.add("export", {"collection": "kiosk"}, Principal("planner", "", "no-such-key", "test")) for _ in range(4)]
+    assert all(job.version == 4 for job in ids)  # random: the neighbour of a job's id is not another's
+    for job in ids:
+        assert store.dismiss(job)
+    with served.database.begin() as connection:
+        days = "CASE WHEN id = %s::uuid THEN 31 ELSE 29 END"
+        sql = f"UPDATE baige_jobs.job SET finished = now() - make_interval(days => {days}) WHERE key_id = 'no-such-key'"
+        connection.exec_driver_sql(sql, (str(ids[0]),))
+    assert ids[0] in store.forget_old(days=30)
+    assert store.get(ids[0]) is None
+    assert all(store.get(job) is not None for job in ids[1:])
+    for job in ids[1:]:
+        store.delete(job)

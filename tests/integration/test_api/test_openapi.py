@@ -111,7 +111,7 @@ def test_styles_and_records_keep_their_requirements(served: Any) -> None:
         assert [k["href"] for k in record["links"] if k["rel"] == "collection"] == [f"{served.url}/records"]
         assert any(uri.endswith("/record-core") for uri in record["conformsTo"])
     kiosk = served.get("/records/kiosk").json()
-    assert kiosk["properties"]["baige:version"] > 0 and kiosk["geometry"]["type"] == "Polygon"
+    assert kiosk["properties"]["baige:classification"] == "public" and kiosk["geometry"]["type"] == "Polygon"
 
 
 def test_tile_matrix_sets_are_those_of_the_standard(served: Any) -> None:
