@@ -108,10 +108,26 @@ def service_schemas() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _in_openapi(schema: Any) -> Any:
+    """JSON Schema (2020-12) in the words of OpenAPI 3.0."""
+    if isinstance(schema, list):
+        return [_in_openapi(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _in_openapi(value) for name, value in schema.items() if not name.startswith("x-")}
+    for bound in ("minimum", "maximum"):
+        own = "exclusive" + bound.capitalize()
+        if isinstance(found.get(own), int | float) and not isinstance(found[own], bool):
+            found[bound], found[own] = found[own], True
+    if "const" in found:
+        found["enum"] = [found.pop("const")]
+    return found
+
+
 def _inputs(process: Process) -> dict[str, Any]:
     """The body that runs a process, in the schema language of OpenAPI 3.0."""
     schema = process.schema
-    properties = {name: {k: v for k, v in own.items() if not k.startswith("x-")} for name, own in process.inputs.items()}
+    properties = {name: _in_openapi(own) for name, own in process.inputs.items()}
     inputs: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
     if schema["required"]:
         inputs["required"] = schema["required"]
