@@ -33,8 +33,6 @@ __all__ = ["SCRATCH_ROWS", "fast_rays", "look_fast", "scratch_size", "scratch_si
 Floats = npt.NDArray[np.float32]
 
 SCRATCH_ROWS = 6
-_RAYS_MIN = 64
-"""Rays of an octant next to the observer."""
 _BLOCK = 32
 _CHUNK = 256
 """Rays that are carried over a line at once."""
@@ -70,10 +68,17 @@ _stack_floats: Any = intrinsic(_stack)
 
 
 @_kernel
+def _first_rays(reach: float) -> int:
+    """Rays of an octant next to the observer: each doubling forgets something, which over long ranges adds up."""
+    return max(64, min(1024, 2 * (int(reach) - 256)))
+
+
+@_kernel
 def _rays_of(reach: float, density: float) -> int:
-    wanted = max(_RAYS_MIN, int(math.ceil(density * reach)))
+    first = _first_rays(reach)
+    wanted = max(first, int(math.ceil(density * reach)))
     step = 1
-    while _RAYS_MIN * step * 2 <= wanted:
+    while first * step * 2 <= wanted:
         step *= 2
     return -(-wanted // step) * step
 
@@ -269,7 +274,8 @@ def _look_octant(
     horizon_bits = horizon.view(np.int32)
     reach2 = reach * reach
     halvings = 0
-    while (rays_full >> (halvings + 1)) >= _RAYS_MIN and (rays_full >> (halvings + 1)) << (halvings + 1) == rays_full:
+    first_rays = _first_rays(reach)
+    while (rays_full >> (halvings + 1)) >= first_rays and (rays_full >> (halvings + 1)) << (halvings + 1) == rays_full:
         halvings += 1
     rays = rays_full >> halvings
     k_lo = k_from >> halvings
