@@ -69,7 +69,8 @@ def command(
         uvicorn.run(
             "api.app:app_from_environment", factory=True, host=serve.host, port=serve.port, workers=serve.workers,
             log_level="info" if app.verbose else "warning", access_log=app.verbose > 0, server_header=False, timeout_keep_alive=75,
-            timeout_graceful_shutdown=10,
+            # a busy machine is slow to start a process: one that is still starting is not taken for hung and killed
+            timeout_graceful_shutdown=10, timeout_worker_healthcheck=60,
         )  # fmt: skip
     finally:
         watch.end()

@@ -83,7 +83,7 @@ class Stage:
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
-    def await_ready(self, *, seconds: float = 120.0) -> float:
+    def await_ready(self, *, seconds: float = 400.0) -> float:
         """Wait until the server answers from the database; how long that took."""
         begun = time.monotonic()
         while True:
@@ -91,7 +91,8 @@ class Stage:
                 if httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200:
                     return time.monotonic() - begun
             if time.monotonic() - begun > seconds:
-                raise TimeoutError(f"the server is not ready after {seconds:.0f} s")
+                said = (self.home / "processes.log").read_text(encoding="utf-8", errors="replace")[-3000:]
+                raise TimeoutError(f"the server is not ready after {seconds:.0f} s:\n{said}")
             time.sleep(0.05)
 
     def close(self) -> None:
