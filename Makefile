@@ -1,13 +1,16 @@
 # Two commands are enough: `make demo` and `make test`. Each sets up what it needs first.
 
 SCALE ?= small
+ROUNDS ?= 200
+SEED ?= 20260101
+SECONDS ?= 60
 SERVE ?= 1
 OUT ?= out/demo
 BAIGE := .venv/bin/baige
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-clients bench leak-test lint unit docs clean
+.PHONY: help setup demo test test-clients bench leak-test lint unit docs clean test-reliability fuzz lock sbom audit wheelhouse setup-test
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -47,6 +50,28 @@ unit:  ## the quick tests, without a database
 
 docs:  ## write docs/cli.md anew from the commands
 	@.venv/bin/python -m api.cli.reference docs/cli.md
+
+test-reliability: setup-test  ## kill -9 of everything under load, ROUNDS=200 times, then check that nothing is lost
+	@ROUNDS=$(ROUNDS) SEED=$(SEED) REPORT=out/reliability.json .venv/bin/python -m pytest -q -s tests/reliability/test_rounds.py
+	@OUTAGE_S=30 .venv/bin/python -m pytest -q tests/reliability --deselect tests/reliability/test_rounds.py
+
+fuzz: setup-test  ## atheris on loaders, filters and tile addresses, SECONDS=60 for each
+	@scripts/fuzz.sh $(SECONDS)
+
+lock: setup-test  ## write requirements.lock anew: every dependency with version and hashes
+	@scripts/supply.sh lock
+
+sbom: setup-test  ## CycloneDX bill of materials and list of licences, into out/supply/
+	@scripts/supply.sh sbom
+
+audit: setup-test  ## known vulnerabilities of the locked versions, where their data can be had
+	@scripts/supply.sh audit
+
+wheelhouse: setup-test  ## all that an installation without a network needs, into out/wheelhouse/
+	@scripts/wheelhouse.sh
+
+setup-test:
+	@scripts/setup.sh test
 
 clean:  ## stop the embedded database and delete it, .venv and everything that was built
 	@[ ! -x $(BAIGE) ] || BAIGE_DATABASE_URL= $(BAIGE) db drop --yes || true

@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
@@ -30,6 +31,8 @@ from api.formats import preload
 from api.gallery import Gallery
 from api.lifetime import end_with_parent
 from api.live import Counters, LiveCatalogue
+from api.observe import Observed, get_metrics, set_up_logs
+from api.patience import Patience
 from api.portal import portal_routes
 from api.problems import problem, problem_of
 from api.reader import Reader
@@ -49,6 +52,7 @@ __all__ = ["app_from_environment", "create_app"]
 log = logging.getLogger("baige.api")
 
 _MAX_QUERY = 70_000
+_THREADS = 32
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
@@ -78,7 +82,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope["baige.request_id"] = secrets.token_hex(8)
+        scope.setdefault("baige.request_id", secrets.token_hex(8))
         started = False
 
         async def sent(message: Message) -> None:
@@ -184,6 +188,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
     texts = {
         404: ("There is nothing at this address.", "此地址没有内容。"), 405: ("This method is not offered here.", "此处不支持该方法。"),
+        408: ("The request did not come in time.", "请求未在规定时间内送达。"),
         413: ("The body is too large.", "请求体过大。"),
     }  # fmt: skip
     en, zh = texts.get(status, (str(getattr(error, "detail", "")) or "Error", "错误"))
@@ -274,6 +279,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/scenarios/preview", scenarios.post_preview, methods=["POST"]),
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
+        Route("/metrics", get_metrics),
         Route("/portal", _to_portal),
         *session_routes(),
         *portal_routes(),
@@ -328,6 +334,8 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
         catalogue = LiveCatalogue(reader, database.conninfo, srid)
         state = State(settings, serve, settings.city_config, database, reader, catalogue, Counters(database.conninfo),
                       tiles=Recent(size=serve.tile_cache_mb * 1_000_000), tokens=tokens)  # fmt: skip
+        # edits and jobs wait in threads for the database; a few that wait for a lock must not hold up the others
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="baige"))
         await catalogue.start()
         app.state.baige = state
         loading = asyncio.create_task(asyncio.to_thread(preload))
@@ -347,7 +355,8 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
     handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {BaigeError: _on_error, HTTPException: _on_http}
     app = Starlette(
         routes=_routes(settings), lifespan=lifespan, exception_handlers=handlers,
-        middleware=[Middleware(Guard, body_max=serve.body_max_mb * 1_000_000, hosts=hosts), *middleware],
+        middleware=[Middleware(Observed), Middleware(Patience, body_s=serve.body_timeout_s, take_s=serve.take_timeout_s),
+                    Middleware(Guard, body_max=serve.body_max_mb * 1_000_000, hosts=hosts), *middleware],
     )  # fmt: skip
     app.router.redirect_slashes = False
     return app
@@ -358,6 +367,8 @@ def app_from_environment() -> Starlette:
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         end_with_parent(parent=parent.pid)
-    return create_app()
+    serve = ServeSettings()
+    set_up_logs(serve.log_format, serve.log_level)
+    return create_app(serve=serve)
 
 

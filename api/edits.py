@@ -30,6 +30,8 @@ _MEDIA = {"application/geo+json", "application/json", "application/merge-patch+j
 _MAX_BATCH = 10_000
 _MAX_FAULTS = 100
 _TIMEOUT_S = 60.0
+#: How long a change waits for another one of the same feature.
+_LOCK_TIMEOUT = "10s"
 
 
 def _allowed(source: Source, principal: Principal, *, feature: bool) -> str:
@@ -211,6 +213,7 @@ def _change(
     action = {"PUT": "replace", "PATCH": "update", "DELETE": "delete"}[method]
     with database.begin(principal, timeout_s=_TIMEOUT_S) as connection:
         driver = database.driver_connection(connection)
+        driver.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         locked = _run(driver, writing.lock_sql(source, feature_id))
         if not locked:
             if _run(driver, Fragment(f"SELECT 1 FROM {source.table} AS t WHERE t.id = %s", (feature_id,))):

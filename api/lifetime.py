@@ -9,10 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from gis.errors import BaigeError
-from gis.settings import Settings
-from layers.cluster import EmbeddedCluster
+
+# a spawned process imports this module first of all, to be bound to its parent at once
+if TYPE_CHECKING:
+    from gis.settings import Settings
 
 __all__ = ["Watch", "end_with_parent"]
 
@@ -56,7 +59,9 @@ class Watch(threading.Thread):
         Whether to run a worker.
     """
 
-    def __init__(self, settings: Settings, *, worker: bool) -> None:
+    def __init__(self, settings: "Settings", *, worker: bool) -> None:
+        from layers.cluster import EmbeddedCluster
+
         super().__init__(name="baige-watch", daemon=True)
         self._cluster = EmbeddedCluster(settings.home) if settings.database_url is None else None
         self._wants_worker = worker

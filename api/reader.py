@@ -79,6 +79,10 @@ class Reader:
         """Close all connections."""
         await self._pool.close(timeout=2.0)
 
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+        return int(self._pool.get_stats().get("requests_waiting", 0))
+
     def _lost(self, _pool: Any) -> None:
         self._gone = True
 

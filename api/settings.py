@@ -41,6 +41,12 @@ class ServeSettings(BaseSettings):
         How long a browser's session lasts at most; never longer than its key.
     cors_origins : str
         Origins that browsers may call from, separated by commas; ``*`` for all; empty for none.
+    body_timeout_s, take_timeout_s : float
+        Seconds that a client may take for the next part of its request's body (408 after that), and for taking the next part of an answer.
+    log_format : str
+        ``text``, or ``json``: one object a line.
+    log_level : str
+        Least severity that is logged; with ``info`` each request has a line.
     """
 
     model_config = SettingsConfigDict(env_prefix="BAIGE_SERVE_", frozen=True, extra="ignore")
@@ -62,6 +68,10 @@ class ServeSettings(BaseSettings):
     body_max_mb: int = Field(default=16, ge=1)
     session_hours: float = Field(default=12.0, gt=0, le=720)
     cors_origins: str = ""
+    body_timeout_s: float = Field(default=30.0, gt=0)
+    take_timeout_s: float = Field(default=60.0, gt=0)
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
     @property
     def base_url(self) -> str:

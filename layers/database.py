@@ -60,7 +60,9 @@ def translate(error: BaseException) -> BaigeError:
     """The error of ours that an SQLAlchemy or psycopg error stands for; its own text goes to the log only."""
     cause: BaseException = getattr(error, "orig", None) or error
     log.debug("database error", exc_info=error)
-    if isinstance(cause, (pge.QueryCanceled, pge.LockNotAvailable)):
+    if isinstance(cause, pge.LockNotAvailable):
+        return DatabaseTimeout("Another change holds this up; try again.", zh="另一项修改正在进行，请稍后重试。")
+    if isinstance(cause, pge.QueryCanceled):
         return DatabaseTimeout(
             "The database took longer than allowed; ask for less.", zh="数据库超时，请缩小请求范围。"
         )

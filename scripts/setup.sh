@@ -67,7 +67,7 @@ step() {
 
 # ---- nothing to do? -----------------------------------------------------------------------------------------------------------
 
-fingerprint() { cat pyproject.toml scripts/setup.sh | cksum | tr -d ' '; }
+fingerprint() { cat pyproject.toml requirements.lock scripts/setup.sh | cksum | tr -d ' '; }
 
 satisfied() {
     for level in "$LEVEL" test bench; do
@@ -272,8 +272,13 @@ install_packages() {
     uv="$VENV/bin/uv"
     [ -x "$uv" ] || step "uv" "$VENV/bin/python" -m pip install -q --disable-pip-version-check uv || uv=$(command -v uv) || uv=""
     # shellcheck disable=SC2086
-    if [ -n "$uv" ] && step "Python packages ($LEVEL)" "$uv" pip install --python "$VENV/bin/python" -e "$extras" $flags; then
-        return 0
+    if [ -n "$uv" ]; then
+        # The versions of the lock file, their hashes checked. Where they do not fit (another index, another Python), the newest that do.
+        # shellcheck disable=SC2086
+        step "Python packages ($LEVEL)" "$uv" pip install --python "$VENV/bin/python" -e "$extras" $flags -c requirements.lock && return 0
+        say "  the versions of requirements.lock could not be installed; trying others"
+        # shellcheck disable=SC2086
+        step "Python packages ($LEVEL), not locked" "$uv" pip install --python "$VENV/bin/python" -e "$extras" $flags && return 0
     fi
     say "  trying again with pip"
     step "pip" "$VENV/bin/python" -m pip install -q --upgrade 'pip>=25.1' || true

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import multiprocessing
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -87,6 +88,18 @@ class RootGroup(click.Group):
 
             code = report(error, words)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end_with_server() -> None:
+    """In a process that ``baige serve`` spawned: die with it, from the start on, so that a killed server's port is free at once."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and "serve" in sys.argv:
+        from api.lifetime import end_with_parent
+
+        end_with_parent(parent=parent.pid)
+
+
+_end_with_server()
 
 
 def _global_first(args: list[str]) -> list[str]:

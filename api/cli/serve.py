@@ -1,7 +1,13 @@
 """``baige serve``: the OGC API and the portal."""
 
+import errno
 import ipaddress
 import os
+import resource
+import shutil
+import socket
+import tempfile
+import time
 
 import click
 
@@ -9,6 +15,8 @@ from api.cli.context import AppContext, pass_app
 from gis.errors import ConfigError, InputError
 
 __all__ = ["command"]
+
+_PORT_PATIENCE_S = 20.0
 
 
 def _is_loopback(host: str) -> bool:
@@ -18,6 +26,34 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _await_port(app: AppContext, host: str, port: int) -> None:
+    """Wait for a port that is taken: processes of a server that was just killed may hold it for a moment."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    deadline = time.monotonic() + _PORT_PATIENCE_S
+    told = False
+    while port and time.monotonic() < deadline:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host.strip("[]"), port))
+                return
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    return  # the server says it better
+        if not told:
+            app.say(f"Port {port} is taken; waiting.", f"端口 {port} 被占用，等待中。")
+            told = True
+        time.sleep(0.5)
+
+
+def _more_files() -> None:
+    """As many open files as the system lets us have: each connection is one, and 1,024 is a common default."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @click.command("serve")
@@ -36,12 +72,19 @@ def command(
     app: AppContext, host: str | None, port: int | None, workers: int | None, public_url: str | None, anonymous_role: str | None, jobs: bool
 ) -> None:
     """Serve the OGC API, tiles and the portal. 启动服务。"""
+    # the metrics of all processes are gathered in one folder; its name must be known before the library is loaded
+    folder = tempfile.mkdtemp(prefix="baige-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    click.get_current_context().call_on_close(lambda: shutil.rmtree(folder, ignore_errors=True))
     import uvicorn
 
     from api.lifetime import Watch
+    from api.observe import set_up_logs
+    from api.patience import PatientProtocol
     from api.settings import ServeSettings
 
-    given = {"host": host, "port": port, "workers": workers, "public_url": public_url, "anonymous_role": anonymous_role}
+    level = "info" if app.verbose else None
+    given = {"log_level": level, "host": host, "port": port, "workers": workers, "public_url": public_url, "anonymous_role": anonymous_role}
     serve = ServeSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     database = app.database(pool_size=1)
     if not _is_loopback(serve.host):
@@ -63,12 +106,15 @@ def command(
         os.environ[f"BAIGE_SERVE_{name.upper()}"] = str(value)
     base = serve.base_url
     app.say(f"Baige serves on {base} (portal: {base}/portal/)", f"百格服务地址：{base}（门户：{base}/portal/）")
+    _more_files()
+    _await_port(app, serve.host, serve.port)
+    set_up_logs(serve.log_format, serve.log_level)
     watch = Watch(app.settings, worker=jobs)
     watch.start()
     try:
         uvicorn.run(
             "api.app:app_from_environment", factory=True, host=serve.host, port=serve.port, workers=serve.workers,
-            log_level="info" if app.verbose else "warning", access_log=app.verbose > 0, server_header=False, timeout_keep_alive=75,
+            log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, http=PatientProtocol,
             # a busy machine is slow to start a process: one that is still starting is not taken for hung and killed
             timeout_graceful_shutdown=10, timeout_worker_healthcheck=60,
         )  # fmt: skip

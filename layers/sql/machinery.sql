@@ -46,7 +46,7 @@ BEGIN
         INSERT INTO baige_sys.reclassified (layer, feature_id, classification) VALUES (TG_TABLE_NAME, NEW.id, NEW.classification)
         ON CONFLICT (layer, feature_id) DO UPDATE SET classification = excluded.classification;
     END IF;
-    NEW.changed_at := now();
+    NEW.changed_at := greatest(now(), OLD.changed_at);  -- a clock that was set back makes no version older than the one before
     NEW.change_id := nullif(current_setting('baige.change_id', true), '')::bigint;
     RETURN NEW;
 END $$;
@@ -59,11 +59,11 @@ DECLARE
     touched bigint := 1;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
-        EXECUTE format('INSERT INTO baige_history.%I SELECT now(), $1, ''U'', o.* FROM old_rows o', TG_TABLE_NAME) USING change;
+        EXECUTE format('INSERT INTO baige_history.%I SELECT greatest(now(), o.changed_at), $1, ''U'', o.* FROM old_rows o', TG_TABLE_NAME) USING change;
         GET DIAGNOSTICS touched = ROW_COUNT;
         UPDATE baige_sys.change_set SET updated = updated + touched WHERE id = change;
     ELSIF TG_OP = 'DELETE' THEN
-        EXECUTE format('INSERT INTO baige_history.%I SELECT now(), $1, ''D'', o.* FROM old_rows o', TG_TABLE_NAME) USING change;
+        EXECUTE format('INSERT INTO baige_history.%I SELECT greatest(now(), o.changed_at), $1, ''D'', o.* FROM old_rows o', TG_TABLE_NAME) USING change;
         GET DIAGNOSTICS touched = ROW_COUNT;
         UPDATE baige_sys.change_set SET deleted = deleted + touched WHERE id = change;
     END IF;

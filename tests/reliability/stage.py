@@ -90,17 +90,21 @@ class Stage:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200:
                     return time.monotonic() - begun
+            if self.server is not None and self.server.poll() is not None:
+                raise RuntimeError(f"the server has ended ({self.server.returncode}):\n{self._said()}")
             if time.monotonic() - begun > seconds:
-                said = (self.home / "processes.log").read_text(encoding="utf-8", errors="replace")[-3000:]
-                raise TimeoutError(f"the server is not ready after {seconds:.0f} s:\n{said}")
+                raise TimeoutError(f"the server is not ready after {seconds:.0f} s:\n{self._said()}")
             time.sleep(0.05)
+
+    def _said(self) -> str:
+        return (self.home / "processes.log").read_text(encoding="utf-8", errors="replace")[-3000:]
 
     def close(self) -> None:
         for process in (self.server, self.worker):
             if process is not None and process.poll() is None:
                 process.terminate()
         for process in (self.server, self.worker):
-            if process is not None:
+            if process is not None and process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(30)
                 if process.poll() is None:
