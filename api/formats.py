@@ -10,7 +10,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,7 +137,7 @@ async def stream(
     headers = {**headers, "Content-Disposition": f'attachment; filename="{source.name}.{extension}"'}
     if asked.format == "csv":
         bom = request.query_params.get("bom", "false").lower() == "true"
-        return StreamingResponse(_csv(state, principal, asked, part, bom=bom), headers=headers, media_type="text/csv; charset=utf-8")
+        return _Streamed(_csv(state, principal, asked, part, bom=bom), headers=headers, media_type="text/csv; charset=utf-8")
     path = await while_connected(request, _file(state, principal, asked, part))
     return _Passing(path, headers=headers, media_type=FORMATS[asked.format])
 
@@ -155,7 +155,38 @@ async def _file(state: State, principal: Principal, asked: Asked, part: Part) ->
             raise
 
 
-async def _csv(state: State, principal: Principal, asked: Asked, part: Part, *, bom: bool) -> AsyncIterator[bytes]:
+class _Streamed(StreamingResponse):
+    """A streamed answer whose source is closed as soon as it ends, is broken off or the client leaves.
+
+    Starlette's own leaves that to the garbage collector, and the source holds a database connection.
+    """
+
+    body_iterator: AsyncGenerator[bytes]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def pump() -> None:
+            try:
+                await self.stream_response(send)
+            finally:
+                await self.body_iterator.aclose()
+
+        async def left() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        pumping, leaving = asyncio.create_task(pump()), asyncio.create_task(left())
+        try:
+            await asyncio.wait({pumping, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not pumping.done():
+                pumping.cancel()  # once: what it tidies up then is not cancelled again
+            await asyncio.gather(pumping, leaving, return_exceptions=True)
+        if not pumping.cancelled():
+            pumping.result()
+
+
+async def _csv(state: State, principal: Principal, asked: Asked, part: Part, *, bom: bool) -> AsyncGenerator[bytes]:
     source, geometry = asked.question.source, _geometry(asked)
     listed = ["t.id", *(f'{c.sql} AS "{c.name}"' for c in _columns(asked))]
     if geometry is not None and source.declaration.geometry == "Point":

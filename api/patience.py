@@ -1,13 +1,11 @@
 """How long the server waits for a slow client: for the head of a request, for its body, and for its taking of the answer."""
 
 import asyncio
-from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from api.state import ClientLeft
 
 __all__ = ["HEAD_S", "Patience", "PatientProtocol"]
 
@@ -28,6 +26,7 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self.scope["baige.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
         if self._head_timer is None:
             self._await_head()
 
@@ -90,9 +89,9 @@ class Patience:
                 async with asyncio.timeout(self.take_s):
                     await send(message)
             except TimeoutError as error:
-                transport: Any = scope.get("transport")
+                transport: asyncio.Transport | None = scope.get("baige.transport")
                 if transport is not None:
                     transport.abort()
-                raise ClientLeft("The client does not take the answer.", zh="客户端未接收响应。") from error
+                raise ClientDisconnect from error
 
         await self.app(scope, received, sent)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from gis.errors import ConfigError
+from gis.errors import ConfigError, InputError
 from gis.settings import CityConfig, load_city
 from layers.access import DATABASE_ROLES, LEAKPROOF_FUNCTIONS
 from layers.catalogue import built_in
@@ -22,7 +22,7 @@ from layers.schema import schema_metadata
 if TYPE_CHECKING:
     import alembic.config
 
-__all__ = ["differences", "make_roles", "schema_revisions", "upgrade"]
+__all__ = ["differences", "downgrade", "make_roles", "schema_revisions", "upgrade"]
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +182,26 @@ def upgrade(database: Database | str, *, city: CityConfig | None = None) -> None
     finally:
         if own:
             base.dispose()
+
+
+def downgrade(database: Database, revision: str) -> None:
+    """Bring the schema back to that of an older version, which is then to be installed; what it has no place for is dropped.
+
+    Raises
+    ------
+    InputError
+        There is no such revision.
+    """
+    if revision not in schema_revisions():
+        known = ", ".join(sorted(schema_revisions()))
+        raise InputError(f"There is no revision {revision!r}; there are {known}.", zh=f"没有修订版 {revision!r}，现有：{known}。")
+    import alembic.command
+
+    with database.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        alembic.command.downgrade(alembic_config(connection, storage_srid(connection)), revision)
+        # the next start, of whichever version, sets functions, triggers and rules anew
+        connection.execute(sa.text("UPDATE baige_sys.storage SET fingerprint = NULL"))
 
 
 def _ours(item: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:

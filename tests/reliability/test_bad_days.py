@@ -279,6 +279,7 @@ def test_slow_heads_are_cut_off(here: Site, monkeypatch: pytest.MonkeyPatch) -> 
             dripping.sendall(b"X-A: b\r\n")
             time.sleep(0.1)
     assert time.monotonic() - begun < 8
+    dripping.close()
     assert closed(silent, 10) == b""
     # a second request on a kept connection as well
     kept = here.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -309,16 +310,18 @@ def test_an_answer_that_is_not_taken_frees_its_connection(here: Site, monkeypatc
         connection_.connect(here.address)
         connection_.sendall(f"GET {ITEMS}?f=csv HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         lazy.append(connection_)
-    until(lambda: here.client.get(f"{ITEMS}?limit=1").status_code == 200, 40)
 
     def free() -> bool:
         with here.database.begin() as asking:
             held = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'baige-api' AND state <> 'idle'"
             return asking.exec_driver_sql(held).scalar_one() == 0
 
-    until(free, 40)
-    for connection_ in lazy:
-        connection_.close()
+    try:
+        until(free, 40)
+        assert here.client.get(f"{ITEMS}?limit=1").status_code == 200
+    finally:
+        for connection_ in lazy:
+            connection_.close()
 
 
 def test_a_thousand_open_connections(here: Site) -> None:
