@@ -199,6 +199,10 @@ def downgrade(database: Database, revision: str) -> None:
 
     with database.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        # rules of access may name tables that go; without its rules a table shows nothing to anybody but its owner
+        policies = "SELECT policyname, schemaname, tablename FROM pg_policies WHERE schemaname = ANY(:schemas)"
+        for policy, schema, table in connection.execute(sa.text(policies), {"schemas": list(_SCHEMAS)}).all():
+            connection.exec_driver_sql(f'DROP POLICY "{policy}" ON {schema}."{table}"')
         alembic.command.downgrade(alembic_config(connection, storage_srid(connection)), revision)
         # the next start, of whichever version, sets functions, triggers and rules anew
         connection.execute(sa.text("UPDATE baige_sys.storage SET fingerprint = NULL"))

@@ -33,7 +33,7 @@ here=$(cd "$(dirname -- "$0")" && pwd)
 python=${1:-python3.12}
 folder=${2:-/opt/baige}
 "$python" -m venv "$folder"
-"$folder/bin/python" -m pip install --disable-pip-version-check --no-index --find-links "$here/wheels" baige
+"$folder/bin/python" -m pip install --disable-pip-version-check --no-index --find-links "$here/wheels" 'baige[demo,cluster]'
 "$folder/bin/baige" doctor || echo "Debian packages that may be missing: $(tr '\n' ' ' <"$here/debian-packages.txt")" >&2
 INSTALL
 (cd "$HOUSE" && find . -type f ! -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum >SHA256SUMS)

@@ -59,6 +59,28 @@ def _describe(app: AppContext, status: ClusterStatus, url: str | None) -> None:
 
 
 @command.command()
+@click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do not ask. 不询问。")
+@pass_app
+def downgrade(app: AppContext, revision: str, yes: bool) -> None:
+    """Bring the schema back to REVISION (0002), for an older version of Baige. 将库结构退回到旧修订版。
+
+    What the older schema has no place for is lost: make a backup first.
+    """
+    from layers.database import Database
+    from layers.migrate import downgrade as down
+
+    if not yes:
+        click.confirm(app.text("What that revision has no place for is dropped. Go on?", "该修订版没有的列和表将被删除，继续？"), abort=True)
+    database = Database(app.database_url)
+    try:
+        down(database, revision)
+    finally:
+        database.dispose()
+    app.say(f"The schema is that of {revision}; any command of this version brings it up again.", f"库结构已退回到 {revision}。")
+
+
+@command.command()
 @pass_app
 def init(app: AppContext) -> None:
     """Make the database with all its tables; where it exists, bring it up to date. 建立数据库及全部数据表，已有则更新。"""

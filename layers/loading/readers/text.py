@@ -205,7 +205,7 @@ class TextSource:
 
     def _head(self) -> str:
         with self._path.open("rb") as file:
-            text = _Utf8(file, self._encoding).read(LINE_MAX_BYTES + _BLOCK).decode()
+            text = _Utf8(file, self._encoding).read(LINE_MAX_BYTES + _BLOCK).decode(errors="ignore")
         return text.removeprefix("\ufeff")
 
     def _stream(self) -> tuple[BinaryIO, "_Utf8"]:
