@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from layers.catalogue import built_in
 from layers.loading.options import LoadOptions
 from layers.loading.readers.text import TextSource
 
@@ -14,6 +15,6 @@ def test_a_character_at_the_edge_of_the_piece(tmp_path: Path, shift: int) -> Non
     line = "长" * 300 + "\n"
     path.write_text("名称" + "a" * shift + ",值\n" + line.replace("\n", ",1\n") * 10_500, encoding="utf-8")
     assert path.stat().st_size > 9_000_000
-    source = TextSource(path, LoadOptions(crs="4490"))
+    source = TextSource(path, options=LoadOptions(crs="4490"), declaration=built_in()["place"])
     assert list(source.headers) == ["名称" + "a" * shift, "值"]
     assert sum(len(chunk) for chunk in source.chunks()) == 10_500
