@@ -67,7 +67,7 @@ def serving(clock: Clock, words: list[str], environment: dict[str, str], ready: 
         words, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while True:
             try:
                 if httpx.get(BASE + ready, timeout=60).status_code == 200:
@@ -82,7 +82,7 @@ def serving(clock: Clock, words: list[str], environment: dict[str, str], ready: 
     finally:
         clock.roots[1:] = []
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def hammer(path: str, seconds: int, *, script: str | None = None, clock: Clock | None = None, row: str = "") -> float:

@@ -188,14 +188,6 @@ def test_description_names_the_systems(served: Any) -> None:
         assert np.allclose([west, south, east, north], everything.bounds, atol=2e-4)
 
 
-def test_chosen_properties_only(served: Any) -> None:
-    body = served.get("/collections/kiosk/items", properties="label,rank", limit=3).json()
-    assert all(set(f["properties"]) == {"label", "rank"} for f in body["features"])
-    assert served.get("/collections/kiosk/items", properties="nosuch").status_code == 400
-    bare = served.get("/collections/kiosk/items", skipGeometry="true", limit=3).json()
-    assert all(f["geometry"] is None for f in bare["features"])
-
-
 def test_entity_tags_of_pages_and_features(served: Any) -> None:
     for path in (
         "/collections/kiosk/items?limit=5",
