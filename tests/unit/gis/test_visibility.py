@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gis.errors import InputError, LimitExceeded
-from gis.visibility import Observer, Surface, Terrain, viewshed, viewsheds
+from gis.visibility import Buildings, Observer, Surface, Terrain, viewshed, viewsheds
 from tests.unit.gis import sight_reference as plain
 
 
@@ -250,6 +251,21 @@ def test_nonsense_is_refused(change, error):
     usual = {"x": 0.5, "y": 0.5, "eye_height_m": 5.0, "radius_m": 10.0}
     with pytest.raises(error):
         viewshed(Surface(cell_m=1.0), Observer(**{**usual, **change}))
+
+
+def test_heights_of_buildings_that_cannot_be_are_assumed_and_told_or_refused():
+    shapes = [shapely.box(10 * i, 0, 10 * i + 5, 5) for i in range(4)]
+    heights = [-3.0, np.nan, 12.0, 5000.0]
+    found = Buildings.from_polygons(shapes, heights)
+    assert list(found.height_m) == [9.0, 9.0, 12.0, 9.0]
+    assert list(found.unknown) == [True, True, False, True]
+    told = Surface(cell_m=1.0, buildings=found).assumptions
+    assert any("1 buildings of unknown height: 9 m assumed" in line for line in told)
+    assert any("2 buildings with an impossible height: 9 m assumed" in line for line in told)
+    with pytest.raises(InputError):
+        Buildings.from_polygons(shapes, heights, on_error="raise")
+    with pytest.raises(InputError, match="none is assumed"):
+        Buildings.from_polygons(shapes, heights, height_unknown_m=None)
 
 
 def test_cells_of_a_millimetre_are_refused():
