@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,6 +18,15 @@ from layers.cluster import EmbeddedCluster
 __all__ = ["Stage"]
 
 
+def _free_port() -> int:
+    """A free port below those that the system gives to clients, which may be taken (by a client that finds itself, even) while the server is down."""
+    for port in random.sample(range(20_000, 32_000), 50):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port")
+
+
 class Stage:
     """Everything runs below ``home``, on loopback and Unix sockets."""
 
@@ -25,9 +35,7 @@ class Stage:
         self.cluster = EmbeddedCluster(home / "baige")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BAIGE_")}
         self.environment = {**kept, "BAIGE_HOME": str(home / "baige"), "BAIGE_SERVE_POOL_SIZE": "4", "NUMBA_NUM_THREADS": "1"}
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.server: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
