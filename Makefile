@@ -3,13 +3,14 @@
 SCALE ?= small
 ROUNDS ?= 200
 SEED ?= 20260101
+FUZZ ?= 5000
 SERVE ?= 1
 OUT ?= out/demo
 BAIGE := .venv/bin/baige
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-clients bench leak-test lint unit docs clean test-reliability lock sbom audit wheelhouse setup-test
+.PHONY: help setup demo test test-clients bench leak-test lint unit docs clean test-reliability fuzz lock sbom audit wheelhouse setup-test
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -53,6 +54,9 @@ docs:  ## write docs/cli.md anew from the commands
 test-reliability: setup-test  ## kill -9 of everything under load, ROUNDS=200 times, then check that nothing is lost
 	@ROUNDS=$(ROUNDS) SEED=$(SEED) REPORT=out/reliability.json .venv/bin/python -m pytest -q -s tests/reliability/test_rounds.py
 	@OUTAGE_S=30 .venv/bin/python -m pytest -q tests/reliability --deselect tests/reliability/test_rounds.py
+
+fuzz: setup-test  ## random and damaged input at the doors without a database, FUZZ=5000 examples each
+	@FUZZ=$(FUZZ) .venv/bin/python -m pytest -q --timeout 7200 tests/unit/layers/test_fuzz.py
 
 lock: setup-test  ## write requirements.lock anew: every dependency with version and hashes
 	@scripts/supply.sh lock

@@ -27,8 +27,8 @@ sbom)
     echo "out/supply/sbom.cdx.json: $($PY -c 'import json; print(len(json.load(open("out/supply/sbom.cdx.json"))["components"]))') components; out/supply/licences.md" ;;
 audit)
     tools
-    .tools/supply/bin/pip-audit --require-hashes --disable-pip -r requirements.lock ||
-        { echo "Either a vulnerability was found, or its data (pypi.org or osv.dev) cannot be reached from here: see above." >&2; exit 1; } ;;
+    .tools/supply/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock ||
+        { echo "Either a vulnerability was found, or its data cannot be had from this index (a mirror has none): see above." >&2; exit 1; } ;;
 *)
     echo "usage: scripts/supply.sh lock|sbom|audit" >&2
     exit 2 ;;
