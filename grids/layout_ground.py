@@ -85,13 +85,12 @@ def read_ground(data: LayoutData, ring: BaseGeometry, lines: Lines, *, weight: s
 
 
 def _decks(data: LayoutData, water: Any) -> Any:
-    """Edges of a strip of water below each long bridge: a block of its own there, so that a zone on both banks can have it."""
-    over = _bridge_lines(data, water)
-    over = over[shapely.length(over) > _WIDE_M]
-    if not len(over) or not len(water):
+    """Lines along both sides of each long bridge: the water below is a block of its own, so that a zone on both banks can have it."""
+    if not len(water):
         return np.zeros(0, object)
-    strips = shapely.intersection(shapely.union_all(shapely.buffer(over, _DECK_M)), shapely.union_all(water))
-    return np.array([shapely.boundary(strips)], dtype=object) if not strips.is_empty else np.zeros(0, object)
+    bridges = _bridge_lines(data, ())
+    over = shapely.length(shapely.intersection(bridges, shapely.union_all(water))) > _WIDE_M
+    return np.concatenate([shapely.offset_curve(bridges[over], side) for side in (-_DECK_M, _DECK_M)])
 
 
 def _ground(data: LayoutData, ring: BaseGeometry, lines: Lines, blocks: Any, weight: str) -> Ground:
