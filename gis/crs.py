@@ -27,6 +27,7 @@ __all__ = [
     "transformer",
     "wgs84_to_bd09",
     "wgs84_to_gcj02",
+    "wkt_of",
 ]
 
 Floats = NDArray[np.float64]
@@ -295,3 +296,14 @@ def transform_geometries(geometries: ArrayLike, source: SourceCRS, to_srid: int)
         return np.asarray(shapely.transform(array, apply), dtype=object)
     except TypeError as error:
         raise InputError("Not a geometry.", zh="不是几何对象。") from error
+
+
+def wkt_of(srid: int) -> str:
+    """A reference system written out (WKT 2:2019), for files that must not rely on a registry.
+
+    Examples
+    --------
+    >>> wkt_of(4546)[:8]
+    'PROJCRS['
+    """
+    return str(pyproj.CRS.from_epsg(srid).to_wkt("WKT2_2019"))

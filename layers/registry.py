@@ -15,7 +15,7 @@ from layers.database import Database
 from layers.declaration import LayerDeclaration
 from layers.models import layer_tables
 
-__all__ = ["add_layer", "catalogue", "declaration_of", "install_layer", "remove_layer", "storage_srid"]
+__all__ = ["add_layer", "catalogue", "declaration_of", "extent_of", "install_layer", "remove_layer", "storage_srid"]
 
 log = logging.getLogger(__name__)
 
@@ -154,3 +154,13 @@ def remove_layer(database: Database, layer: str, *, force: bool = False) -> int:
             connection.execute(sa.text("DELETE FROM baige_sys.layer WHERE name = :layer"), {"layer": layer})
     log.info("layer %s removed", layer)
     return count
+
+
+def extent_of(connection: Connection, layer: str) -> tuple[float, float, float, float] | None:
+    """West, south, east, north of a layer's features in degrees (WGS 84); None where it has none."""
+    declaration_of(connection, layer)
+    found = connection.exec_driver_sql(
+        "SELECT ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e)"
+        f" FROM (SELECT ST_Extent(ST_Transform(geom, 4326)) AS e FROM baige.{layer}) AS t WHERE e IS NOT NULL"
+    ).first()
+    return None if found is None else (float(found[0]), float(found[1]), float(found[2]), float(found[3]))

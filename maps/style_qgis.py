@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 from layers.declaration import FieldDeclaration, LayerDeclaration
 from maps.style import Family, StyleClass, families, style_classes
 
-__all__ = ["add_fields", "qml_document", "renderer_element"]
+__all__ = ["add_fields", "qml_document", "renderer_element", "tile_renderer_element"]
 
 _QGIS_VERSION = "3.22.0"
 _SYMBOL_TYPE: dict[Family, str] = {"fill": "fill", "line": "line", "point": "marker"}
@@ -102,6 +102,37 @@ def renderer_element(layer: LayerDeclaration, family: Family, *, lang: str = "zh
     symbols = ET.SubElement(renderer, "symbols")
     for n, look in enumerate(classes):
         _symbol(symbols, layer, look, family, str(n))
+    return renderer
+
+
+def _condition(layer: LayerDeclaration, look: StyleClass) -> str:
+    """A class as an expression of QGIS."""
+    by = layer.style.by
+    if by is None:
+        return ""
+    if look.unknown and look.key == "":
+        return f'"{by}" IS NULL'
+    if look.low is None and look.high is None:
+        return f'"{by}" = {look.key}' if layer.field(by).is_integer_domain else f"\"{by}\" = '{look.key}'"
+    tests = [f'"{by}" >= {look.low:g}'] if look.low is not None else []
+    return " AND ".join(tests + ([f'"{by}" < {look.high:g}'] if look.high is not None else []))
+
+
+#: Kinds of geometry in QGIS, by family.
+_KIND: dict[Family, str] = {"point": "0", "line": "1", "fill": "2"}
+
+
+def tile_renderer_element(layer: LayerDeclaration, *, lang: str = "zh") -> ET.Element:
+    """The ``renderer`` of a vector tile layer: the same classes and looks as of the feature layer."""
+    renderer = ET.Element("renderer", type="basic")
+    styles = ET.SubElement(renderer, "styles")
+    for family in families(layer):
+        for look in style_classes(layer):
+            made = ET.SubElement(
+                styles, "style", name=look.title(lang), layer=layer.name, geometry=_KIND[family], enabled="1", expression=_condition(layer, look),
+                **{"min-zoom": "-1", "max-zoom": "-1"},
+            )  # fmt: skip
+            _symbol(ET.SubElement(made, "symbols"), layer, look, family, "0")
     return renderer
 
 

@@ -35,6 +35,8 @@ class Town:
         Addresses of a server where everybody is an admin, and of one where everybody is the public.
     counts : dict
         Rows of each layer.
+    environment : dict
+        Under which a command of ours works on the same database.
     """
 
     url: str

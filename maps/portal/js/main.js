@@ -109,7 +109,8 @@ async function start() {
   document.addEventListener("baige:session", heading);
   setUpField();
   if (!canDraw()) {
-    byId("map").replaceChildren(el("p", { style: "padding:80px 20px" }, both("浏览器不支持 WebGL，请改用", "This browser has no WebGL; use the "), el("a", { href: "/maps/index.html" }, both("离线地图", "standalone maps"))));
+    byId("map").replaceChildren(el("p", { style: "padding:80px 20px" }, both("此浏览器没有 WebGL，无法绘制地图。请改用", "This browser has no WebGL and cannot draw the map. Use the "), el("a", { href: "/maps/index.html" }, both("离线地图", "standalone maps")), both("，或不用地图查看", ", or without a map the "), el("a", { href: "/collections?f=html" }, both("图层列表", "list of layers")), "。"));
+    byId("side").hidden = byId("find").hidden = byId("tools").hidden = byId("fold").hidden = true;
     document.body.dataset.ready = "no-webgl";
     return;
   }

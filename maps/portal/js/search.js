@@ -5,23 +5,16 @@ import { catalogue, hasData, nameOf, title } from "./catalogue.js";
 import { flyTo, highlight, map } from "./map.js";
 import { openFeature } from "./detail.js";
 import { show } from "./layers.js";
+import { fromGcj, readCoordinates } from "./coordinates.js";
 
 const LOOKED = ["outfall", "camera_site", "school", "key_area", "layout_unit", "grid_cell", "pollution_source", "medical_site", "smart_community", "community", "admin_area", "road", "place", "water", "kitchen", "exhaust_station"];
 const CHAINAGE = /^[Kk](\d+)\+(\d{1,3})$/;
-const COORDINATES = /^(-?\d+(?:\.\d+)?)[\s,，]+(-?\d+(?:\.\d+)?)$/;
 
 export function readPlace(text) {
   const chainage = CHAINAGE.exec(text);
   if (chainage) return { metres: Number(chainage[1]) * 1000 + Number(chainage[2]) };
-  const at = COORDINATES.exec(text);
-  if (!at) return null;
-  let [lon, lat] = [Number(at[1]), Number(at[2])];
-  if (Math.abs(lat) > 90 && Math.abs(lon) <= 90) [lon, lat] = [lat, lon];
   const [west, south, east, north] = catalogue.city.bounds;
-  // "30.7, 111.3" is meant as latitude first where only that lies in the city.
-  const inside = (x, y) => x >= west - 1 && x <= east + 1 && y >= south - 1 && y <= north + 1;
-  if (!inside(lon, lat) && inside(lat, lon)) [lon, lat] = [lat, lon];
-  return Math.abs(lon) <= 180 && Math.abs(lat) <= 90 ? { lon, lat } : null;
+  return readCoordinates(text, (x, y) => x >= west - 1 && x <= east + 1 && y >= south - 1 && y <= north + 1);
 }
 
 let running = null;
@@ -31,7 +24,11 @@ async function find(text) {
   running = new AbortController();
   const { signal } = running, place = readPlace(text);
   const point = (lon, lat) => ({ type: "Point", coordinates: [lon, lat] });
-  if (place?.lon !== undefined) return [{ label: `${place.lon}, ${place.lat}`, note: said("坐标", "Coordinates"), go: () => { highlight(point(place.lon, place.lat)); flyTo(point(place.lon, place.lat), { maxZoom: 16 }); } }];
+  if (place?.lon !== undefined) {
+    const at = (lon, lat, note) => ({ label: `${lon.toFixed(6)}, ${lat.toFixed(6)}`, note, go: () => { highlight(point(lon, lat)); flyTo(point(lon, lat), { maxZoom: 16 }); } });
+    // Which of the two was pasted cannot be seen from the numbers: both are offered.
+    return [at(place.lon, place.lat, said("WGS 84 / CGCS2000", "WGS 84 / CGCS2000")), at(...fromGcj(place.lon, place.lat), said("若为 GCJ-02（手机地图）", "if it was GCJ-02 (phone maps)"))];
+  }
   if (place) {
     const { places } = await askJSON(`/portal/chainage?m=${place.metres}`, { signal });
     return places.map((p) => ({ label: `${text.toUpperCase()} ${p.name}`, note: p.reach, go: () => { highlight(point(p.lon, p.lat)); flyTo(point(p.lon, p.lat), { maxZoom: 15 }); } }));
@@ -50,7 +47,7 @@ export function setUpSearch() {
   const close = () => { list.hidden = true; };
   async function look() {
     const text = input.value.trim();
-    if (text.length < 2) { close(); return; }
+    if (text.length < (/[\u4e00-\u9fff]/.test(text) ? 1 : 2)) { close(); return; }
     try {
       const hits = await find(text);
       list.replaceChildren(...(hits.length ? hits.map((hit) => el("li", {}, el("button", { type: "button", onclick: () => { close(); hit.go(); } }, el("span", {}, hit.label), el("small", {}, hit.note)))) : [el("li", {}, both("没有找到", "Nothing found"))]));

@@ -34,10 +34,21 @@ function rows(features) {
   const wanted = columns();
   for (const found of features) {
     const id = found.id;
-    const row = el("tr", { tabindex: 0, "data-id": id, "aria-selected": String(state.picked === `${layer.name}/${id}`), onclick: () => openFeature(layer.name, id, { fly: true }), onkeydown: (event) => { if (event.key === "Enter") openFeature(layer.name, id, { fly: true }); } },
+    const row = el("tr", { tabindex: body.children.length ? -1 : 0, "data-id": id, "aria-selected": String(state.picked === `${layer.name}/${id}`), onclick: () => openFeature(layer.name, id, { fly: true }), onkeydown: (event) => onKey(event, row, id) },
       wanted.map((field) => el("td", {}, shown(field, found.properties[field.name]))));
     body.append(row);
   }
+}
+
+// One stop of the tab key for all rows; arrows, Home and End go through them.
+function onKey(event, row, id) {
+  const to = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling, Home: body.firstElementChild, End: body.lastElementChild }[event.key];
+  if (event.key === "Enter" || event.key === " ") { event.preventDefault(); openFeature(layer.name, id, { fly: true }); }
+  if (!to) return;
+  event.preventDefault();
+  row.tabIndex = -1;
+  to.tabIndex = 0;
+  to.focus();
 }
 
 function count() {
