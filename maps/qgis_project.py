@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import shapely
 
 from gis.crs import SourceCRS, transform_geometries, wkt_of
@@ -126,7 +127,7 @@ def qgis_project(
     tree = ET.SubElement(root, "layer-tree-group")
     identifiers = {layer.name: f"baige_{layer.name}" for layer in declared}
     tiled = [layer for layer in declared if layer.name in _TILED]
-    view = transform_geometries([shapely.box(*bounds)], SourceCRS("4326"), srid)[0].bounds
+    view = transform_geometries(np.array([shapely.box(*bounds)]), SourceCRS("4326"), srid)[0].bounds
     for theme, group in by_theme(declared).items():
         branch = ET.SubElement(tree, "layer-tree-group", name=theme_title(theme, lang), checked="Qt::Checked", expanded="0")
         for layer in group:

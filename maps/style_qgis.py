@@ -128,10 +128,8 @@ def tile_renderer_element(layer: LayerDeclaration, *, lang: str = "zh") -> ET.El
     styles = ET.SubElement(renderer, "styles")
     for family in families(layer):
         for look in style_classes(layer):
-            made = ET.SubElement(
-                styles, "style", name=look.title(lang), layer=layer.name, geometry=_KIND[family], enabled="1", expression=_condition(layer, look),
-                **{"min-zoom": "-1", "max-zoom": "-1"},
-            )  # fmt: skip
+            attributes = {"name": look.title(lang), "layer": layer.name, "geometry": _KIND[family], "expression": _condition(layer, look)}
+            made = ET.SubElement(styles, "style", attributes | {"enabled": "1", "min-zoom": "-1", "max-zoom": "-1"})
             _symbol(ET.SubElement(made, "symbols"), layer, look, family, "0")
     return renderer
 
