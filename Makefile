@@ -28,7 +28,7 @@ test:  ## lint, types, import contract and all tests
 
 test-clients:  ## QGIS, ogctests and schemathesis against a served city (installs them)
 	@scripts/setup.sh clients
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest tests/clients $(PYTEST_ARGS)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest tests/clients --timeout 900 $(PYTEST_ARGS)
 
 bench:  ## measure speed, with the libraries compared against
 	@scripts/setup.sh bench

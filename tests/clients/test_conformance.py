@@ -15,7 +15,7 @@ TOOLS = HERE.parent.parent / ".venv" / "clients" / "bin"
 def ran(words: list[str], folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "BAIGE_"))}
     return subprocess.run(
-        words, env={**clean, **environment}, cwd=folder, capture_output=True, text=True, timeout=280, check=False
+        words, env={**clean, **environment}, cwd=folder, capture_output=True, text=True, timeout=800, check=False
     )
 
 

@@ -57,7 +57,7 @@ def test_a_dismissed_coverage_run_stops_its_kernels(town: Any) -> None:
         )  # fmt: skip
         assert made.status_code == 201
         job = made.headers["location"]
-        until(lambda: httpx.get(job, timeout=30).json().get("progress", 0) > 0, 240)  # the kernels are at work
+        until(lambda: httpx.get(job, timeout=30).json().get("progress", 0) > 0, 600)  # the kernels are at work
         own = until(lambda: below(worker.pid), 10)
         assert len(own) >= 2  # the attempt, and the command that computes
         assert httpx.delete(job, timeout=30).json()["status"] == "dismissed"

@@ -21,7 +21,7 @@ def qgis(tmp_path: Path, script: Path, *words: str) -> str:
     """What a script that QGIS's Python runs prints."""
     home = str(tmp_path)
     environment = {"PATH": os.environ["PATH"], "HOME": home, "XDG_RUNTIME_DIR": home, "QT_QPA_PLATFORM": "offscreen", "LC_ALL": "C.UTF-8"}
-    ran = subprocess.run([PYTHON, str(script), *words], env=environment, capture_output=True, text=True, timeout=280, check=False)
+    ran = subprocess.run([PYTHON, str(script), *words], env=environment, capture_output=True, text=True, timeout=800, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stdout
 
