@@ -102,7 +102,7 @@ async def principal_of(request: Request) -> Principal:
         It brings a key, token or session that does not exist, has expired or was revoked.
     Forbidden
         It comes from a browser with a session, would change something, and does not bring the session's CSRF value.
-    TooManyRequests
+    TooMany
         Its key has used up what it may ask in this time.
     """
     state: State = request.app.state.baige
@@ -118,6 +118,7 @@ async def principal_of(request: Request) -> Principal:
     else:
         return Principal(state.serve.anonymous_role, state.serve.anonymous_district, "", request_id)
     found = credential.principal
+    state.limits.take(found.key_id)
     query = request.url.query
     return Principal(found.role, found.district, found.key_id, request_id, f"{request.url.path}?{query}"[:2000] if query else request.url.path)
 

@@ -338,10 +338,14 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="baige"))
         await catalogue.start()
         app.state.baige = state
+        state.reads.watch(catalogue.layers)
+        catalogue.on_change(lambda: state.reads.watch(catalogue.layers))
+        state.reads.start()
         loading = asyncio.create_task(asyncio.to_thread(preload))
         yield
         await loading
         await catalogue.stop()
+        await state.reads.stop()
         await state.counters.close()
         await reader.close()
         database.dispose()

@@ -133,6 +133,7 @@ async def stream(
     source = asked.question.source
     if asked.format == "fgb" and _geometry(asked) is None:  # the format is one of places
         raise InputError("f=fgb: this needs a geometry.", zh="f=fgb 需要几何。")
+    state.reads.note(principal, source.name)
     extension = {"gpkg": "gpkg", "parquet": "parquet", "fgb": "fgb", "csv": "csv"}[asked.format]
     headers = {**headers, "Content-Disposition": f'attachment; filename="{source.name}.{extension}"'}
     if asked.format == "csv":

@@ -1,6 +1,7 @@
 """Errors as RFC 7807 problem documents, in the asker's language."""
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from starlette.responses import Response
 from api.errors import http_status
 from gis import errors
 
-__all__ = ["Challenged", "Invalid", "problem", "problem_of"]
+__all__ = ["Challenged", "Invalid", "TooMany", "problem", "problem_of"]
 
 log = logging.getLogger("baige.api")
 
@@ -19,6 +20,7 @@ _TITLES = {
     404: ("Not found", "未找到"), 405: ("Method not allowed", "不支持的方法"), 406: ("Not acceptable", "不支持的格式"),
     409: ("Conflict", "冲突"), 412: ("Precondition failed", "前提不符"), 413: ("Too large", "超出上限"), 414: ("URI too long", "网址过长"),
     415: ("Unsupported media type", "不支持的媒体类型"), 422: ("Invalid content", "内容无效"), 428: ("Precondition required", "需要前提条件"),
+    429: ("Too many requests", "请求过多"),
     500: ("Server error", "服务器错误"), 501: ("Not implemented", "未实现"), 503: ("Not available now", "暂不可用"),
 }  # fmt: skip
 
@@ -48,6 +50,19 @@ class Challenged(errors.Unauthorized):
         self.forget = forget
 
 
+class TooMany(errors.Forbidden):
+    """More requests of a key than its rate allows: 429, and when the next may come."""
+
+    def __init__(self, *, wait_s: float, limit: int, per_s: float) -> None:
+        seconds = max(1, math.ceil(wait_s))
+        super().__init__(f"Too many requests of this key; wait {seconds} s.", zh=f"此密钥请求过多，请在 {seconds} 秒后重试。")
+        self.headers = {
+            "Retry-After": str(seconds),
+            "RateLimit-Policy": f'"key";q={limit};w={max(1, math.ceil(limit / per_s))}',
+            "RateLimit": f'"key";r=0;t={seconds}',
+        }
+
+
 def problem(
     status: int, detail: str, *, lang: str = "en", instance: str = "", extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
@@ -68,14 +83,14 @@ def problem(
 
 def problem_of(error: errors.BaigeError, *, lang: str, instance: str = "", script: bool = False) -> Response:
     """The problem document of one of our errors; ``script`` where a page's script asked, which must not make the browser ask for a password."""
-    status = 422 if isinstance(error, Invalid) else http_status(error)
+    status = 422 if isinstance(error, Invalid) else 429 if isinstance(error, TooMany) else http_status(error)
     if status >= 500:
         log.warning("%s: %s", type(error).__name__, error.message, exc_info=error.__cause__)
     extra = None
     if isinstance(error, Invalid):
         key = "zh" if lang.startswith("zh") else "en"
         extra = {"errors": [{"path": fault["path"], "reason": fault[key]} for fault in error.faults]}
-    headers = {}
+    headers = dict(error.headers) if isinstance(error, TooMany) else {}
     if status == 401 and isinstance(error, Challenged) and error.invalid_token:
         headers["WWW-Authenticate"] = 'Bearer realm="Baige", error="invalid_token"'
     elif status == 401 and script:

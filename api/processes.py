@@ -97,6 +97,8 @@ async def execute(request: Request) -> Response:
     store = JobStore(state.database.conninfo)
     await asyncio.to_thread(store.prepare)
     job_id = await asyncio.to_thread(store.add, process.id, inputs, principal)
+    if "collection" in inputs:
+        state.reads.note(principal, inputs["collection"])
     headers = {"Location": f"{state.serve.base_url}/jobs/{job_id}", "Cache-Control": "no-store"}
     asynchronous = "respond-async" in request.headers.get("prefer", "")
     deadline = time.monotonic() + (0 if asynchronous else _SYNC_WAIT_S)

@@ -37,6 +37,8 @@ class ServeSettings(BaseSettings):
         Database connections of each worker.
     body_max_mb : int
         Largest body of a request.
+    key_rate_per_s, key_burst : float, int
+        Requests a second that one key may make on average, and at once after a pause, over all workers; a rate of 0 sets no limit.
     session_hours : float
         How long a browser's session lasts at most; never longer than its key.
     cors_origins : str
@@ -66,6 +68,8 @@ class ServeSettings(BaseSettings):
     tile_cache_mb: int = Field(default=64, ge=0)
     pool_size: int = Field(default=8, ge=1)
     body_max_mb: int = Field(default=16, ge=1)
+    key_rate_per_s: float = Field(default=0.0, ge=0)
+    key_burst: int = Field(default=200, ge=1)
     session_hours: float = Field(default=12.0, gt=0, le=720)
     cors_origins: str = ""
     body_timeout_s: float = Field(default=30.0, gt=0)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.audit import Reads
 from api.crs import ApiCRS, layer_crs
+from api.limits import Limits
 from api.live import Counters, LiveCatalogue
 from api.reader import Reader
 from api.settings import ServeSettings
@@ -72,9 +74,15 @@ class State:
     extents: dict[Any, Any] = field(default_factory=dict)
     pages: Recent = field(default_factory=lambda: Recent(count=512))
     tiles: Recent = field(default_factory=Recent)
+    reads: Reads = field(init=False)
+    limits: Limits = field(init=False)
     tokens: "Tokens | None" = None
     credentials: dict[str, "tuple[int, Credential]"] = field(default_factory=dict)
     counting: dict[Any, "asyncio.Task[int | None]"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reads = Reads(self.reader)
+        self.limits = Limits(rate_per_s=self.serve.key_rate_per_s, burst=self.serve.key_burst, workers=self.serve.workers)
 
     def crs(self, source: Source) -> dict[str, ApiCRS]:
         """Reference systems offered for a layer."""

@@ -64,6 +64,8 @@ async def get_tile(request: Request) -> Response:
         body = bytes((await while_connected(request, work))[0][0])
         if state.serve.tile_cache_mb and len(body) < 4_000_000:
             state.tiles.keep(key, body)
+    else:
+        state.reads.note(principal, source.name)
     if not body:
         return Response(status_code=204, headers=headers)
     return Response(body, headers=headers, media_type=MVT)

@@ -123,6 +123,7 @@ def layer_table(declaration: LayerDeclaration, storage_srid: int, metadata: sa.M
 
 def _add_indexes(table: sa.Table, declaration: LayerDeclaration) -> None:
     name = declaration.name
+    sa.Index(f"{name}_change_brin", table.c.change_id, postgresql_using="brin")
     if declaration.has_geometry:
         sa.Index(f"{name}_geom_gist", table.c.geom, postgresql_using="gist")
     for field in declaration.all_fields:

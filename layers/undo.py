@@ -28,32 +28,34 @@ class Undone:
     removed: int
 
 
-#: Features that a change touched and that a later one touched again, with the later one's number.
+#: ``before``: the features as the change found them; ``after``: as it left them, with the change that came next, if any.
+_STATES = """
+WITH before AS (
+    SELECT h.* FROM baige_history."{layer}" AS h WHERE h.replaced_by = :change AND h.change_id IS DISTINCT FROM :change
+), after AS (
+    SELECT NULL::bigint AS next, id, {columns} FROM baige."{layer}" WHERE change_id = :change
+    UNION ALL
+    SELECT replaced_by, id, {columns} FROM baige_history."{layer}" WHERE change_id = :change AND replaced_by IS DISTINCT FROM :change
+)
+"""
+#: Features that are no longer as the change left them. What was changed since and taken back again is as it was left.
 _LATER = """
-SELECT DISTINCT x.id, x.by FROM (
-    SELECT h.id, coalesce(later.replaced_by, t.change_id) AS by FROM baige_history."{layer}" AS h
-    LEFT JOIN baige."{layer}" AS t ON t.id = h.id
-    LEFT JOIN LATERAL (SELECT l.replaced_by FROM baige_history."{layer}" AS l
-                       WHERE l.id = h.id AND l.replaced_by IS DISTINCT FROM :change AND l.change_id = :change LIMIT 1) AS later ON true
-    WHERE h.replaced_by = :change AND h.replaced_op = 'U' AND t.change_id IS DISTINCT FROM :change
-      AND NOT EXISTS (SELECT 1 FROM baige_history."{layer}" AS d WHERE d.id = h.id AND d.replaced_by = :change AND d.replaced_op = 'D')
-    UNION ALL
-    SELECT h.id, t.change_id FROM baige_history."{layer}" AS h JOIN baige."{layer}" AS t ON t.id = h.id
-    WHERE h.replaced_by = :change AND h.replaced_op = 'D'
-    UNION ALL
-    SELECT h.id, h.replaced_by FROM baige_history."{layer}" AS h
-    WHERE h.change_id = :change AND h.replaced_by IS DISTINCT FROM :change
-      AND NOT EXISTS (SELECT 1 FROM baige_history."{layer}" AS o WHERE o.id = h.id AND o.replaced_by = :change)
-) AS x ORDER BY x.by NULLS LAST, x.id LIMIT {most}
+SELECT a.id, a.next FROM after AS a LEFT JOIN baige."{layer}" AS t ON t.id = a.id
+WHERE a.next IS NOT NULL AND (t.id IS NULL OR ROW({present}) IS DISTINCT FROM ROW({left}))
+UNION
+SELECT b.id, t.change_id FROM before AS b JOIN baige."{layer}" AS t ON t.id = b.id WHERE b.id NOT IN (SELECT id FROM after)
+ORDER BY 2 NULLS LAST, 1 LIMIT {most}
 """
-#: The version of each feature that the change found.
-_FOUND = """SELECT h.* FROM baige_history."{layer}" AS h WHERE h.replaced_by = :change AND h.change_id IS DISTINCT FROM :change"""
 _COUNTS = """
-SELECT (SELECT count(*) FROM ({found}) AS h JOIN baige."{layer}" AS t ON t.id = h.id),
-       (SELECT count(*) FROM ({found}) AS h WHERE NOT EXISTS (SELECT 1 FROM baige."{layer}" AS t WHERE t.id = h.id)),
-       (SELECT count(*) FROM baige."{layer}" AS t WHERE t.change_id = :change AND NOT EXISTS (
-           SELECT 1 FROM baige_history."{layer}" AS h WHERE h.id = t.id AND h.replaced_by = :change))
+SELECT (SELECT count(*) FROM before WHERE id IN (SELECT id FROM after)), (SELECT count(*) FROM before WHERE id NOT IN (SELECT id FROM after)),
+       (SELECT count(*) FROM after WHERE id NOT IN (SELECT id FROM before))
 """
+_REMOVE = 'DELETE FROM baige."{layer}" AS t WHERE t.id IN (SELECT id FROM after) AND t.id NOT IN (SELECT id FROM before)'
+_BRING_BACK = """
+INSERT INTO baige."{layer}" (id, {columns}) SELECT id, {columns} FROM before AS b
+WHERE NOT EXISTS (SELECT 1 FROM baige."{layer}" AS t WHERE t.id = b.id)
+"""
+_RESTORE = 'UPDATE baige."{layer}" AS t SET {assigned} FROM before AS b WHERE t.id = b.id AND t.id IN (SELECT id FROM after)'
 
 
 def _columns(declaration: LayerDeclaration) -> list[str]:
@@ -85,42 +87,29 @@ def undo(database: Database, change: int, *, principal: Principal = SYSTEM, note
     # what the change touched is counted with the platform's own rights: what the asker may not see must not be left out in silence
     with database.begin() as connection:
         declaration = _layer_of(connection, change)
-        layer, values = declaration.name, {"change": change}
+        layer, values, columns = declaration.name, {"change": change}, _columns(declaration)
+
+        def sql(text: str) -> sa.TextClause:
+            forms = {
+                "layer": layer, "most": _NAMED_MOST, "columns": ", ".join(columns), "assigned": ", ".join(f"{c} = b.{c}" for c in columns),
+                "present": ", ".join(f"t.{c}" for c in columns), "left": ", ".join(f"a.{c}" for c in columns),
+            }  # fmt: skip
+            return sa.text((_STATES + text).format(**forms))
+
         connection.execute(sa.text(f'LOCK TABLE baige."{layer}" IN SHARE ROW EXCLUSIVE MODE'))
-        later = connection.execute(sa.text(_LATER.format(layer=layer, most=_NAMED_MOST)), values).fetchall()
-        found = _FOUND.format(layer=layer)
-        restored, brought_back, removed = connection.execute(sa.text(_COUNTS.format(layer=layer, found=found)), values).one()
+        later = connection.execute(sql(_LATER), values).fetchall()
+        restored, brought_back, removed = connection.execute(sql(_COUNTS), values).one()
         become(connection, principal)
         if later:
             _refuse(connection, layer, change, [(str(i), by) for i, by in later], principal)
         if not restored + brought_back + removed:
             raise Conflict(f"Change {change} left nothing to take back.", zh=f"变更 {change} 没有可撤销的内容。")
-        columns = _columns(declaration)
         with change_set(connection, layer=layer, action="undo", note=note or f"undo of change {change}") as made:
-            gone = connection.execute(
-                sa.text(
-                    f'DELETE FROM baige."{layer}" AS t WHERE t.change_id = :change AND NOT EXISTS ('
-                    f'SELECT 1 FROM baige_history."{layer}" AS h WHERE h.id = t.id AND h.replaced_by = :change)'
-                ),
-                values,
-            ).rowcount
-            listed, taken = ", ".join(columns), ", ".join(f"h.{c}" for c in columns)
-            history = f'baige_history."{layer}"'
-            back = connection.execute(
-                sa.text(
-                    f'INSERT INTO baige."{layer}" (id, {listed}) SELECT h.id, {taken} FROM ({found}) AS h WHERE EXISTS ('
-                    f"SELECT 1 FROM {history} AS d WHERE d.id = h.id AND d.replaced_by = :change AND d.replaced_op = 'D')"
-                ),
-                values,
-            ).rowcount
+            # restored first: what is removed or brought back would change what 'after' finds
+            again = connection.execute(sql(_RESTORE), values).rowcount
+            gone = connection.execute(sql(_REMOVE), values).rowcount
+            back = connection.execute(sql(_BRING_BACK), values).rowcount
             made.count_inserted(back)
-            again = connection.execute(
-                sa.text(
-                    f'UPDATE baige."{layer}" AS t SET {", ".join(f"{c} = h.{c}" for c in columns)} FROM ({found}) AS h'
-                    " WHERE t.id = h.id AND t.change_id = :change"
-                ),
-                values,
-            ).rowcount
             if (again, back, gone) != (restored, brought_back, removed):
                 raise Forbidden(
                     f"Change {change} touched features that this role may not change; nothing was taken back.",

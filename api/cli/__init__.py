@@ -33,6 +33,8 @@ COMMANDS = {
     "report": "report",
     "qgis": "qgis",
     "key": "key",
+    "audit": "audit",
+    "undo": "undo",
     "serve": "serve",
     "worker": "worker",
 }

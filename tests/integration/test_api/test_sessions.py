@@ -180,3 +180,33 @@ def test_a_key_in_the_address_is_refused_and_said(served: Any, name: str) -> Non
         assert answer.status_code == 400
         assert "revoke" in answer.json()["detail"]
         assert served.keys["viewer"] not in answer.text
+
+
+def test_a_key_that_asks_too_much_is_told_to_wait_and_others_are_not(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from api.limits import Limits
+
+    monkeypatch.setattr(served.state, "limits", Limits(rate_per_s=0.5, burst=3, workers=1))
+    one, other = ({"X-API-Key": add_key(served)[1]} for _ in range(2))
+    answers = [served.client.get("/collections/kiosk/items?limit=1", headers=one) for _ in range(5)]
+    assert [answer.status_code for answer in answers[:3]] == [200] * 3
+    last = answers[-1]
+    assert last.status_code == 429
+    assert 1 <= int(last.headers["retry-after"]) <= 2
+    assert last.headers["ratelimit"].startswith('"key";r=0')
+    assert served.client.get("/collections/kiosk/items?limit=1", headers=other).status_code == 200
+    assert served.client.get("/collections/kiosk/items?limit=1").status_code == 200
+
+
+def test_the_bucket_fills_at_its_rate() -> None:
+    from api.limits import Limits
+    from api.problems import TooMany
+
+    limits = Limits(rate_per_s=20, burst=10, workers=2)
+    taken = 0
+    for tick in range(1000):  # ten seconds, a request each hundredth
+        try:
+            limits.take("k", now=tick / 100)
+            taken += 1
+        except TooMany:
+            pass
+    assert taken == pytest.approx(5 + 10 * 10, abs=2)
