@@ -38,5 +38,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them."""
+    op.execute("DROP FUNCTION IF EXISTS baige_sys.credentials_changed() CASCADE")
     op.drop_table("credential_epoch", schema="baige_sys")
     op.drop_table("session", schema="baige_sys")

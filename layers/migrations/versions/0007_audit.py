@@ -44,6 +44,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them."""
+    for function in ("audit_change()", "audit_guard()", "audit_reads(jsonb)", "audit_seal()"):
+        op.execute(f"DROP FUNCTION IF EXISTS baige_sys.{function} CASCADE")
     for layer in _layers():
         op.drop_index(f"{layer}_change_brin", layer, schema="baige")
     op.execute("DROP TABLE baige_sys.audit CASCADE")
