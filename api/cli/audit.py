@@ -20,7 +20,7 @@ def command() -> None:
 @click.option(
     "--head",
     "head_file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=click.Path(path_type=Path, dir_okay=False),
     help="A head kept elsewhere (baige audit head). 另存的链头文件。",
 )
 @click.pass_context
@@ -30,7 +30,10 @@ def verify(app: AppContext, context: click.Context, head_file: Path | None) -> N
     from layers.audit import read_head, seal
     from layers.audit import verify as check
 
-    kept = read_head(head_file.read_text(encoding="utf-8")) if head_file else None
+    try:
+        kept = read_head(head_file.read_text(encoding="utf-8")) if head_file else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("The file of the head cannot be read.", zh="无法读取链头文件。") from error
     database = app.database(pool_size=1)
     with database.begin() as connection:
         seal(connection)
