@@ -12,6 +12,7 @@ import { openTable, setUpTable } from "./table.js";
 import { setUpTools } from "./tools.js";
 import { paintCoverage, plannerPanel } from "./planner.js";
 import { planPanel, setUpPlanning } from "./plan-panel.js";
+import { setUpHistory } from "./history.js";
 import { officerPanel } from "./officer.js";
 import { setUpField } from "./field.js";
 import { keepState, readState, state } from "./state.js";
@@ -126,6 +127,7 @@ async function start() {
   setUpSearch();
   setUpTable();
   setUpTools((content) => openTab("selection", content));
+  setUpHistory((content) => openTab("selection", content));
   document.addEventListener("baige:language", () => {
     heading();
     for (const name of ["planner", "scenario", "officer"]) made.delete(name);

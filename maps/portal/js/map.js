@@ -53,8 +53,7 @@ export async function makeMap() {
   });
   map.touchZoomRotate.disableRotation();
   map.keyboard.disableRotation();
-  // All letters are drawn by the browser's own fonts: no glyph files are needed.
-  if (map.style?.glyphManager) map.style.glyphManager._doesCharSupportLocalGlyph = () => true;
+  ownLetters(map);
   map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "bottom-right");
   map.addControl(new maplibregl.ScaleControl({ maxWidth: 140, unit: "metric" }), "bottom-left");
   map.on("error", (event) => {
@@ -70,6 +69,11 @@ export async function makeMap() {
   map.on("idle", () => { document.body.dataset.drawn = "yes"; });
   await new Promise((done) => map.once("load", done));
   byId("map").querySelector("canvas").setAttribute("aria-label", "地图 Map");
+}
+
+// All letters are drawn by the browser's own fonts: no glyph files are needed.
+export function ownLetters(of) {
+  if (of.style?.glyphManager) of.style.glyphManager._doesCharSupportLocalGlyph = () => true;
 }
 
 const order = () => [...catalogue.layers.values()].filter((layer) => layer.drawn).sort((a, b) => a.height - b.height);
@@ -95,10 +99,11 @@ function merged(layer) {
   ];
 }
 
-// Shares are kept for several kinds of unit in one layer; the map shows one kind at a time.
-function tilesOf(name) {
+// Shares are kept for several kinds of unit in one layer; the map shows one kind at a time. What is not base map can be shown as it was.
+export function tilesOf(name, asof = state.asof) {
   const filter = name === "coverage_by_grid" ? `&filter=${encodeURIComponent(`unit_kind='${state.unit || "grid"}'`)}` : "";
-  return [`${root}/collections/${name}/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt${filter}`];
+  const past = asof && catalogue.layers.get(name)?.kind !== "base" ? `&as-of=${encodeURIComponent(asof)}` : "";
+  return [`${root}/collections/${name}/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt${filter}${past}`];
 }
 
 export const renewTiles = (name) => map.getSource(name)?.setTiles(tilesOf(name));
