@@ -26,6 +26,7 @@ FORMATS = {
     "fgb": "application/flatgeobuf",
     "parquet": "application/vnd.apache.parquet",
     "gpkg": "application/geopackage+sqlite3",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 _ALIASES = {"geojson": "json", "flatgeobuf": "fgb", "geoparquet": "parquet", "geopackage": "gpkg"}
 _ACCEPT = {

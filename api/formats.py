@@ -22,6 +22,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.asking import FORMATS, Asked
+from api.sheets import write_sheet
 from api.state import State, while_connected
 from gis.errors import BaigeError, Cancelled, InputError, QueryFailed
 from layers.access import Principal
@@ -134,8 +135,7 @@ async def stream(
     if asked.format == "fgb" and _geometry(asked) is None:  # the format is one of places
         raise InputError("f=fgb: this needs a geometry.", zh="f=fgb 需要几何。")
     state.reads.note(principal, source.name)
-    extension = {"gpkg": "gpkg", "parquet": "parquet", "fgb": "fgb", "csv": "csv"}[asked.format]
-    headers = {**headers, "Content-Disposition": f'attachment; filename="{source.name}.{extension}"'}
+    headers = {**headers, "Content-Disposition": f'attachment; filename="{source.name}.{asked.format}"'}
     if asked.format == "csv":
         bom = request.query_params.get("bom", "false").lower() == "true"
         return _Streamed(_csv(state, principal, asked, part, bom=bom), headers=headers, media_type="text/csv; charset=utf-8")
@@ -279,6 +279,9 @@ def _write_batches(path: Path, rows: "pa.RecordBatchReader", asked: Asked, *, wi
     from pyarrow import csv
 
     source = asked.question.source
+    if asked.format == "xlsx":
+        write_sheet(path, rows, source, asked.lang)
+        return
     mark = {"ARROW:extension:name": "geoarrow.wkb"}
     fields = [pa.field("geometry", pa.binary(), metadata=mark) if f.name == "geometry" else f.remove_metadata() for f in rows.schema]
     schema = pa.schema(fields)

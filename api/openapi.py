@@ -265,7 +265,7 @@ def openapi_document(state: State, lang: str, role: str) -> dict[str, Any]:
         listed = ["f-items", "lang", "limit", "bbox", "bbox-crs", "crs", "datetime", "filter", "filter-lang", "filter-crs", "sortby", "properties",
                   "q", "ids", "cursor", "skipGeometry", "bom", "as-of"]  # fmt: skip
         content = _feature_content("featureCollection")
-        content |= {FORMATS[f]: {"schema": {"type": "string", "format": "binary"}} for f in ("csv", "fgb", "parquet", "gpkg")}
+        content |= {FORMATS[f]: {"schema": {"type": "string", "format": "binary"}} for f in ("csv", "fgb", "parquet", "gpkg", "xlsx")}
         items: dict[str, Any] = {"get": get(f"{title}: features", listed, content, tag=name, name=f"{name}.items", codes=("404", "413"))}
         for column in source.columns.values():
             if column.kind in ("geometry", "text[]", "datetime") or column.name == "id":

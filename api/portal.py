@@ -9,10 +9,13 @@ from starlette.routing import BaseRoute, Route
 
 from api.access import principal_of
 from api.asking import reject_unknown
+from api.base_tiles import get_base_tile
 from api.extents import extent_of
 from api.items import FRESH, read_count
 from api.officer import officer_routes
 from api.offline import offline_routes
+from api.rasters import known_rasters
+from api.relief import get_relief
 from api.state import State, etag_of, matches, not_modified, scope_of
 from gis.errors import BackendError, InputError, NotFound
 from layers.query.fragment import Fragment
@@ -58,6 +61,8 @@ async def _configuration(request: Request) -> Response:
     first = next((layer["name"] for layer in document["layers"] if layer["name"] == "grid_cell" and layer["count"]), None)
     if first:
         document["city"]["focus"] = list(await extent_of(state, principal, await state.catalogue.find(first, principal.role)))
+    document["relief"] = any(raster["kind"] == "dem" for raster in (await known_rasters(state, principal)).values())
+    document["base"] = (state.serve.base_title or "XYZ") if state.serve.base_tiles.get_secret_value() else ""
     document["runs"] = []
     document["synthetic"] = False
     if principal.role != "public":
@@ -137,6 +142,8 @@ def portal_routes() -> list[BaseRoute]:
         Route("/portal/chainage", _chainage),
         Route("/portal/labels/{collection}", _labels),
         Route("/portal/lib/{name}", _maplibre),
+        Route("/portal/relief/{z}/{y}/{x}", get_relief),
+        Route("/portal/base/{z}/{y}/{x}", get_base_tile),
         *officer_routes(),
         *offline_routes(),
     ]

@@ -21,7 +21,7 @@ from gis.errors import InputError, NotFound
 from layers.access import Principal
 from layers.query.fragment import Fragment
 
-__all__ = ["COVERAGE_PARAMETERS", "MAP_PARAMETERS", "get_coverage", "get_map", "get_raster", "get_rasters"]
+__all__ = ["COVERAGE_PARAMETERS", "MAP_PARAMETERS", "get_coverage", "get_map", "get_raster", "get_rasters", "known_rasters"]
 
 _AREA = ("bbox", "bbox-crs", "subset", "subset-crs")
 #: Parameters of pictures; each stands in the API document.
@@ -37,7 +37,8 @@ _SQL = (
 _KEYS = ("name", "kind", "path", "srid", "west", "south", "east", "north", "cell_m", "vertical_crs", "synthetic", "created_at")
 
 
-async def _known(state: State, principal: Principal) -> dict[str, dict[str, Any]]:
+async def known_rasters(state: State, principal: Principal) -> dict[str, dict[str, Any]]:
+    """Rasters that a principal may see and whose file is there, by name."""
     # row-level security decides which there are
     rows = await state.reader.fetch(principal, Fragment(_SQL))
     found = [dict(zip(_KEYS, (v.decode() if isinstance(v, bytes) else v for v in row), strict=True)) for row in rows]
@@ -46,7 +47,7 @@ async def _known(state: State, principal: Principal) -> dict[str, dict[str, Any]
 
 async def _one(request: Request) -> tuple[State, dict[str, Any]]:
     state: State = request.app.state.baige
-    found = (await _known(state, await principal_of(request))).get(request.path_params["raster"])
+    found = (await known_rasters(state, await principal_of(request))).get(request.path_params["raster"])
     if found is None:
         raise NotFound("There is no such raster.", zh="没有此栅格。")
     return state, found
@@ -88,7 +89,7 @@ async def get_rasters(request: Request) -> Response:
     """The rasters that the asker may see."""
     reject_unknown(request.query_params, ("f", "lang"))
     state: State = request.app.state.baige
-    known = await _known(state, await principal_of(request))
+    known = await known_rasters(state, await principal_of(request))
     found = [_described(state, r) for r in known.values()]
     if read_format(request.query_params, request.headers, ("json", "html")) == "html":
         return _page(request, state, found)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["OIDC_ROLES", "OidcSettings", "ServeSettings"]
@@ -49,6 +49,10 @@ class ServeSettings(BaseSettings):
         ``text``, or ``json``: one object a line.
     log_level : str
         Least severity that is logged; with ``info`` each request has a line.
+    base_tiles : SecretStr
+        Address of another service's tiles with ``{z}``, ``{y}``, ``{x}`` and its key, handed on by the server; empty for none.
+    base_title : str
+        What the portal calls it, and whose it is.
     """
 
     model_config = SettingsConfigDict(env_prefix="BAIGE_SERVE_", frozen=True, extra="ignore")
@@ -76,6 +80,8 @@ class ServeSettings(BaseSettings):
     take_timeout_s: float = Field(default=60.0, gt=0)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    base_tiles: SecretStr = SecretStr("")
+    base_title: str = ""
 
     @property
     def base_url(self) -> str:

@@ -10,6 +10,7 @@ import tempfile
 import time
 
 import click
+from pydantic import SecretStr
 
 from api.cli.context import AppContext, pass_app
 from gis.errors import ConfigError, InputError
@@ -103,7 +104,7 @@ def command(
     if app.settings.database_url is not None:
         os.environ["BAIGE_DATABASE_URL"] = app.settings.database_url.get_secret_value()
     for name, value in serve.model_dump().items():
-        os.environ[f"BAIGE_SERVE_{name.upper()}"] = str(value)
+        os.environ[f"BAIGE_SERVE_{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     base = serve.base_url
     app.say(f"Baige serves on {base} (portal: {base}/portal/)", f"百格服务地址：{base}（门户：{base}/portal/）")
     _more_files()

@@ -1,7 +1,7 @@
 // The tree of layers by theme: switch, count, legend, opacity, table.
 import { both, el, labelled, legendOf } from "./dom.js";
 import { catalogue } from "./catalogue.js";
-import { setLayer, setOpacity } from "./map.js";
+import { hasPicture, PICTURES, pictureOn, setLayer, setOpacity, setPicture, sortLayers } from "./map.js";
 import { keepState, state } from "./state.js";
 
 const boxes = new Map();
@@ -18,6 +18,7 @@ export function show(name, on = true) {
   const others = (state.on || []).filter((other) => other !== name);
   state.on = on ? [...others, name] : others;
   setLayer(name, on);
+  if (state.order) sortLayers();
   const box = boxes.get(name);
   if (box) {
     box.checked = on;
@@ -40,6 +41,7 @@ function row(layer, openTable) {
     keepState();
   } });
   const opacity = el("div", { class: "opacity", hidden: true }, el("label", { for: slider.id }, both("不透明度", "Opacity")), slider,
+    el("button", { type: "button", class: "more", "data-label-zh": `${layer.zh}：上移一层`, "data-label-en": `${layer.en}: one up`, onclick: () => shift(layer.name, 1) }, "↑"), el("button", { type: "button", class: "more", "data-label-zh": `${layer.zh}：下移一层`, "data-label-en": `${layer.en}: one down`, onclick: () => shift(layer.name, -1) }, "↓"),
     el("button", { type: "button", onclick: () => openTable(layer.name) }, both("属性表", "Table")));
   const more = el("button", { type: "button", class: "more", "aria-expanded": "false", "data-label-zh": `${layer.zh}：不透明度和属性表`, "data-label-en": `${layer.en}: opacity and table`, onclick: () => {
     opacity.hidden = !opacity.hidden;
@@ -51,6 +53,23 @@ function row(layer, openTable) {
     opacity, legend);
 }
 
+function pictureRow(name, zh, en) {
+  const box = el("input", { type: "checkbox", id: `on-${name}`, onchange: () => setPicture(name, box.checked) });
+  box.checked = pictureOn(name);
+  return el("div", { class: "layer" }, el("div", {}, box, el("label", { for: box.id }, both(zh, en))));
+}
+
+// Moves a layer one place up or down among those that are on; the order stands in the link.
+function shift(name, step) {
+  const on = sortLayers().filter((other) => isOn(other)), at = on.indexOf(name), to = at + step;
+  if (at < 0 || to < 0 || to >= on.length) return;
+  on.splice(to, 0, ...on.splice(at, 1));
+  state.order = on.join(",");
+  sortLayers();
+  keepState();
+  document.dispatchEvent(new CustomEvent("baige:layers"));
+}
+
 export function layersPanel(openTable) {
   const panel = el("section");
   const runs = catalogue.runs.map((run) => el("span", {}, `${run.kind} ${run.id.slice(0, 8)} · ${run.at}`));
@@ -58,7 +77,7 @@ export function layersPanel(openTable) {
   for (const theme of catalogue.themes) {
     const members = theme.layers.map((name) => catalogue.layers.get(name)).filter((layer) => layer.drawn).reverse();
     if (!members.length) continue;
-    const details = el("details", { class: "theme" }, el("summary", {}, both(theme.zh, theme.en)), members.map((layer) => row(layer, openTable)));
+    const details = el("details", { class: "theme" }, el("summary", {}, both(theme.zh, theme.en)), members.map((layer) => row(layer, openTable)), theme.name === "base" ? PICTURES.filter(([name]) => hasPicture(name)).map(([name, zh, en]) => pictureRow(name, zh, en)) : []);
     details.open = theme.name === "result" || members.some((layer) => isOn(layer.name) && layer.kind !== "base");
     panel.append(details);
   }

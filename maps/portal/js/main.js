@@ -3,7 +3,7 @@ import { both, byId, el, labelled, lang, setLanguage, tell } from "./dom.js";
 import { login, logout, readSession, session } from "./server.js";
 import { forgetOutfalls } from "./outfalls.js";
 import { catalogue, readCatalogue, title } from "./catalogue.js";
-import { canDraw, makeMap, map, setLayer } from "./map.js";
+import { canDraw, makeMap, map, setLayer, sortLayers } from "./map.js";
 import { setUpSectors } from "./sectors.js";
 import { firstLayers, layersPanel } from "./layers.js";
 import { closeDetail, openFeature } from "./detail.js";
@@ -119,6 +119,7 @@ async function start() {
   state.on = (state.on || firstLayers()).filter((name) => catalogue.layers.get(name)?.drawn);
   const drawing = new Set(state.on);
   for (const layer of [...catalogue.layers.values()].sort((a, b) => a.height - b.height)) if (drawing.has(layer.name)) setLayer(layer.name, true);
+  sortLayers();
   setUpSectors();
   const plans = ["planner", "admin"].includes(catalogue.role) && catalogue.layers.has("camera_plan");
   if (!plans) TABS.splice(TABS.findIndex(([name]) => name === "scenario"), 1);

@@ -66,9 +66,31 @@ export async function makeMap() {
     Object.assign(state, { zoom: map.getZoom(), lat: at.lat, lon: at.lng });
     keepState();
   });
+  map.on("load", addPictures);
   map.on("idle", () => { document.body.dataset.drawn = "yes"; });
   await new Promise((done) => map.once("load", done));
   byId("map").querySelector("canvas").setAttribute("aria-label", "地图 Map");
+}
+
+// Pictures below all layers: another service's base map by way of our server (off at first), and shaded relief.
+export const PICTURES = [["base", "外部底图", "Base map of another service"], ["relief", "地形晕渲", "Shaded relief"]];
+export const hasPicture = (name) => Boolean(catalogue[name]);
+
+function addPictures() {
+  const first = map.getStyle().layers[1]?.id;
+  for (const [name] of PICTURES) {
+    if (!hasPicture(name)) continue;
+    const bounds = name === "relief" ? catalogue.city.bounds : undefined;
+    map.addSource(name, { type: "raster", tiles: [`${root}/portal/${name}/{z}/{y}/{x}`], tileSize: 256, maxzoom: name === "relief" ? 15 : 18, ...(bounds ? { bounds } : {}), ...(name === "base" ? { attribution: catalogue.base.replaceAll("<", "&lt;") } : {}) });
+    map.addLayer({ id: name, type: "raster", source: name, layout: { visibility: pictureOn(name) ? "visible" : "none" }, paint: { "raster-fade-duration": 0 } }, first);
+  }
+}
+
+export const pictureOn = (name) => state.pictures.split(",").includes(name);
+export function setPicture(name, on) {
+  state.pictures = [...PICTURES.map(([known]) => known).filter((known) => (known === name ? on : pictureOn(known))), "x"].join(",");
+  map.setLayoutProperty(name, "visibility", on ? "visible" : "none");
+  keepState();
 }
 
 // All letters are drawn by the browser's own fonts: no glyph files are needed.
@@ -77,6 +99,17 @@ export function ownLetters(of) {
 }
 
 const order = () => [...catalogue.layers.values()].filter((layer) => layer.drawn).sort((a, b) => a.height - b.height);
+
+// Names of layers from the ground up: as the link has them, then as they lie by themselves. Puts what is drawn in that order.
+export function sortLayers() {
+  const names = order().map((layer) => layer.name), wanted = state.order.split(",").filter((name) => names.includes(name));
+  // Those with a place of their own take, in their order, the places that they have among all.
+  const places = names.map((name, n) => (wanted.includes(name) ? n : -1)).filter((n) => n >= 0);
+  places.forEach((n, k) => { names[n] = wanted[k]; });
+  if (wanted.length) for (const name of names) for (const entry of catalogue.layers.get(name).drawing) if (!entry.id.endsWith("-label") && map.getLayer(entry.id)) map.moveLayer(entry.id, "names");
+  if (wanted.length) for (const name of names) if (map.getLayer(`${name}-cells`)) map.moveLayer(`${name}-cells`, "names");
+  return names;
+}
 
 // The first drawn MapLibre layer above a given layer of ours, so that switching on keeps the order.
 function above(layer) {

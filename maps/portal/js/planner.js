@@ -1,14 +1,16 @@
 // The planner's panel: choropleth of coverage, gaps ranked with their cause, proposals.
-import { both, el, labelled, option } from "./dom.js";
-import { askJSON, count, items, nextPath, quoted } from "./server.js";
+import { both, download, el, labelled, lang, option, said, tell } from "./dom.js";
+import { ask, askJSON, count, items, nextPath, quoted } from "./server.js";
 import { catalogue, classOf, hasData, nameOf, shown } from "./catalogue.js";
-import { map, renewTiles } from "./map.js";
+import { idsOf, map, renewTiles } from "./map.js";
 import { show } from "./layers.js";
 import { openFeature } from "./detail.js";
 import { bars } from "./tools.js";
+import { runJob } from "./jobs.js";
+import { takeProposal } from "./plan-panel.js";
 import { keepState, state } from "./state.js";
 
-const PAGE = 40;
+const PAGE = 12;
 let painted = "";
 
 // Colour the coverage layer by another share, for one kind of unit.
@@ -70,17 +72,84 @@ function gaps() {
   return el("div", {}, el("h2", { class: "title" }, both("缺口及原因", "Gaps and their causes")), causes, el("p", { class: "note" }, both("单击原因筛选，单击缺口前往。", "Click a cause to filter, a gap to fly there.")), list, more);
 }
 
-async function proposals() {
-  const layer = catalogue.layers.get("site_proposal"), page = await items("site_proposal", { sortby: "+rank", limit: 200, skipGeometry: true });
-  const list = el("ol", { class: "ranked" }, page.features.map((f) => el("li", {}, el("button", { type: "button", onclick: () => { show("site_proposal"); openFeature("site_proposal", f.id, { fly: true }); } }, el("b", {}, String(f.properties.rank ?? "")), el("span", {}, shown(layer.field.get("ptz_type"), f.properties.ptz_type) || nameOf(layer, f.properties, f.id)), el("small", {}, [shown(layer.field.get("gain_m2"), f.properties.gain_m2), shown(layer.field.get("cost"), f.properties.cost)].filter(Boolean).join(" · "))))));
-  return el("div", {}, el("h2", { class: "title" }, both("点位建议", "Site proposals")), list);
+function fill(list, layer, features) {
+  list.replaceChildren(...features.map((f) => el("li", {}, el("button", { type: "button", onclick: () => { show("site_proposal"); openFeature("site_proposal", f.id, { fly: true }); } }, el("b", {}, String(f.properties.rank ?? "")), el("span", {}, shown(layer.field.get("ptz_type"), f.properties.ptz_type) || nameOf(layer, f.properties, f.id)), el("small", {}, [shown(layer.field.get("gain_m2"), f.properties.gain_m2), shown(layer.field.get("cost"), f.properties.cost)].filter(Boolean).join(" · "))))));
+}
+
+// Proposals by count or budget, with progress and cancel; taken over into the scenario that is open.
+function proposals() {
+  const layer = catalogue.layers.get("site_proposal"), list = el("ol", { class: "ranked", id: "proposals" }), job = el("div"), worth = el("p", { class: "note", id: "proposal-worth" });
+  let features = [];
+  async function load() {
+    features = (await items("site_proposal", { sortby: "+rank", limit: 200 })).features;
+    fill(list, layer, features);
+    const sum = (name) => features.reduce((total, f) => total + (f.properties[name] || 0), 0);
+    worth.replaceChildren(features.length ? both(`${features.length} 处，新增覆盖 ${shown(layer.field.get("gain_m2"), sum("gain_m2"))}，造价 ${shown(layer.field.get("cost"), sum("cost"))}`, `${features.length} sites, ${shown(layer.field.get("gain_m2"), sum("gain_m2"))} gained, ${shown(layer.field.get("cost"), sum("cost"))}`) : "");
+    take.hidden = !features.length;
+  }
+  const by = el("select", { id: "proposal-by", "data-label-zh": "按数量或预算", "data-label-en": "By count or budget" }, option("count", "数量（台）", "Count"), option("budget", "预算（元）", "Budget (yuan)"));
+  const amount = el("input", { type: "number", id: "proposal-amount", min: 1, value: 10, required: true, "data-label-zh": "数值", "data-label-en": "Value" });
+  const form = el("form", { class: "row", onsubmit: async (event) => {
+    event.preventDefault();
+    start.disabled = true;
+    const done = await runJob("propose-sites", { [by.value]: Number(amount.value) }, job);
+    start.disabled = false;
+    if (!done) return;
+    show("site_proposal");
+    renewTiles("site_proposal");
+    await load();
+  } }, by, amount);
+  const start = el("button", { type: "submit", id: "propose" }, both("计算建议", "Propose"));
+  form.append(start);
+  const take = el("button", { type: "button", id: "take-proposals", hidden: true, onclick: async () => {
+    let taken = 0;
+    for (const f of features) if (await takeProposal(f.properties, f.geometry.coordinates)) taken += 1;
+    if (taken) tell(`已将 ${taken} 处建议放入方案。`, `${taken} proposals are in the scenario.`);
+  } }, both("全部放入当前方案", "Take all into the scenario"));
+  load();
+  return el("div", {}, el("h2", { class: "title" }, both("点位建议", "Site proposals")), form, job, worth, take, list);
+}
+
+// Ring, zones, grids and points, one level at a time or all, with the faults of the last check.
+function layout() {
+  const layer = catalogue.layers.get("layout_unit"), faultLayer = catalogue.layers.get("layout_fault"), faults = el("ol", { class: "ranked", id: "layout-faults" }), numbers = el("p", { class: "note" });
+  const levels = Object.entries(layer.field.get("level").terms);
+  const only = (level) => {
+    show("layout_unit");
+    for (const id of idsOf(layer)) {
+      const declared = layer.drawing.find((entry) => entry.id === id)?.filter;
+      if (declared || layer.drawing.some((entry) => entry.id === id)) map.setFilter(id, level ? ["all", ...(declared ? [declared] : []), ["==", ["get", "level"], level]] : declared ?? null);
+    }
+    load(level);
+  };
+  const choose = el("select", { id: "level", "data-label-zh": "层级", "data-label-en": "Level", onchange: () => only(choose.value) }, option("", "四级全部", "All four levels"), ...levels.map(([v, [zh, en]]) => option(v, zh, en)));
+  async function load(level) {
+    const filter = level ? `level = ${quoted(level)}` : "";
+    if (!faultLayer) return;
+    const page = await items("layout_fault", { filter, limit: 60, skipGeometry: true, sortby: "+severity" });
+    numbers.replaceChildren(both(`问题 ${page.numberMatched ?? "?"} 处，错误在前。`, `${page.numberMatched ?? "?"} faults, errors first.`));
+    faults.replaceChildren(...page.features.map((f) => el("li", {}, el("button", { type: "button", onclick: () => { show("layout_fault"); openFeature("layout_fault", f.id, { fly: true }); } }, el("i", { class: "chip", style: `background:${classOf(faultLayer, f.properties[faultLayer.by]).color}` }), el("span", {}, said(f.properties.note_zh, f.properties.note_en) || f.properties.fault_kind), el("small", {}, f.properties.unit_code || "")))));
+  }
+  load("");
+  return el("div", {}, el("h2", { class: "title" }, both("布局：圈、片、格、点", "Layout: ring, zones, grids, points")), el("div", { class: "row" }, choose, el("button", { type: "button", onclick: () => only(choose.value) }, both("在图上显示", "Show on the map"))), numbers, faults);
+}
+
+function report() {
+  const job = el("div"), area = el("input", { id: "report-area", size: 13, pattern: "[0-9]{2,12}", "data-hint-zh": "区划代码（可空）", "data-hint-en": "Area code, or empty", "data-label-zh": "区划代码", "data-label-en": "Area code" });
+  return el("div", {}, el("h2", { class: "title" }, both("报告", "Report")), el("form", { class: "row", onsubmit: async (event) => {
+    event.preventDefault();
+    const done = await runJob("report", { lang: lang(), ...(area.value ? { area: area.value } : {}) }, job);
+    if (done) download("baige-report.pdf", await (await ask(`/jobs/${done.job}/results`)).blob());
+  } }, area, el("button", { type: "submit", id: "report" }, both("生成 PDF", "Make the PDF"))), job);
 }
 
 export async function plannerPanel() {
-  const panel = el("section");
+  const panel = el("section"), analyst = ["planner", "admin"].includes(catalogue.role);
   if (hasData("coverage_by_grid")) panel.append(choropleth());
   if (hasData("coverage_gap")) panel.append(gaps());
-  if (hasData("site_proposal")) panel.append(await proposals());
+  if (analyst && catalogue.layers.has("site_proposal")) panel.append(proposals());
+  if (hasData("layout_unit")) panel.append(layout());
+  if (analyst && hasData("coverage_by_grid")) panel.append(report());
   if (!panel.children.length) panel.append(el("p", {}, both("还没有分析结果：先运行 baige coverage run。", "There are no results yet: run 'baige coverage run' first.")));
   labelled(panel);
   return panel;

@@ -1,10 +1,12 @@
-// Measuring, selecting a rectangle, picture of the map, permalink.
+// Measuring, selecting by rectangle, polygon and buffer, picture and print of the map, permalink.
 import { both, byId, download, el, labelled, lang, said, tell } from "./dom.js";
 import { catalogue, shown, title } from "./catalogue.js";
-import { count, quoted } from "./server.js";
 import { identify } from "./detail.js";
 import { map, scratch } from "./map.js";
 import { isOn } from "./layers.js";
+import { pdfOf } from "./pdf.js";
+import { circle, showSelection } from "./select.js";
+import { state } from "./state.js";
 import { planning } from "./plan-panel.js";
 
 const RADIUS = 6371008.8;
@@ -56,35 +58,16 @@ function enter(name, button) {
   button.setAttribute("aria-pressed", "true");
   map.getCanvas().style.cursor = "crosshair";
   map.doubleClickZoom.disable();
-  if (name === "select") {
+  if (name === "select" || name === "buffer") {
     map.dragPan.disable();
-    tell("在地图上拖出一个矩形。", "Drag a rectangle on the map.", { stay: true });
+    if (name === "select") tell("在地图上拖出一个矩形。", "Drag a rectangle on the map.", { stay: true });
+    else tell("从中心向外拖出缓冲半径。", "Drag from the centre outwards to the radius.", { stay: true });
   } else tell("在地图上逐点单击，双击结束。", "Click point by point; double click ends.", { stay: true });
 }
 
-const rectangle = (a, b) => ({ type: "Feature", properties: {}, geometry: { type: "Polygon", coordinates: [[[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]], [a[0], a[1]]]] } });
-
-// How many features of each visible layer touch the rectangle, by class where the layer has some.
-export async function selectionOf(a, b) {
-  const box = [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])], bbox = box.map((v) => v.toFixed(6)).join(",");
-  const layers = [...catalogue.layers.values()].filter((layer) => layer.drawn && isOn(layer.name) && layer.count !== 0);
-  const found = await Promise.all(layers.map(async (layer) => {
-    const total = await count(layer.name, { bbox });
-    const field = layer.by ? layer.field.get(layer.by) : null;
-    const classes = total && field?.terms && layer.kind !== "base" ? await Promise.all(layer.classes.map(async (c) => ({ ...c, n: await count(layer.name, { bbox, filter: c.key === "" ? `${layer.by} IS NULL` : `${layer.by} = ${field.type === "bool" ? c.key : field.integer ? c.key : quoted(c.key)}` }) }))) : [];
-    return { layer, total, classes: classes.filter((c) => c.n) };
-  }));
-  return { bbox, box, found: found.filter((part) => part.total), km2: area([[box[0], box[1]], [box[2], box[1]], [box[2], box[3]], [box[0], box[3]]]) / 1e6 };
-}
-
-async function showSelection(a, b, place) {
-  tell("正在统计……", "Counting…", { stay: true });
-  const { found, km2, bbox } = await selectionOf(a, b);
-  tell("", "");
-  place(el("section", {}, el("h2", { class: "title" }, both("选区统计", "Statistics of the selection")), el("p", { class: "note" }, both(`面积 ${km2.toFixed(2)} 平方公里；只统计已打开的图层`, `${km2.toFixed(2)} km²; visible layers only`)),
-    found.length ? found.map(({ layer, total, classes }) => el("div", {}, el("h2", { class: "title" }, both(layer.zh, layer.en), ` ${total.toLocaleString("en")} `, el("a", { href: `/collections/${layer.name}/items?f=html&bbox=${bbox}`, target: "_blank", rel: "noopener" }, both("列表", "list"))),
-      classes.length ? bars(classes.map((c) => ({ ...c, label: both(c.zh, c.en) }))) : null)) : el("p", {}, both("选区内没有要素。", "Nothing in the selection."))));
-}
+const rectangle = (a, b) => [[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]], [a[0], a[1]]];
+const polygon = (ring) => ({ type: "Feature", properties: {}, geometry: { type: "Polygon", coordinates: [ring] } });
+const dragged = (from, to) => (mode === "buffer" ? circle(from, Math.max(1, distance(from, to))) : rectangle(from, to));
 
 export function bars(rows, onpick = null, picked = null) {
   const most = Math.max(1, ...rows.map((row) => row.n ?? 0));
@@ -93,20 +76,27 @@ export function bars(rows, onpick = null, picked = null) {
     el("i", { style: `width:${Math.round((row.n ?? 0) / most * 100)}%;background:${row.color}` }), el("b", {}, row.text ?? (row.n === null ? "?" : row.n.toLocaleString("en")))]));
 }
 
-// The map as a picture with title, legend, scale, date, run and notices.
-export async function picture() {
+// The map as a picture with title, legend, north arrow, scale, date, runs and notices.
+export async function sheet() {
   map.triggerRepaint();
   await new Promise((done) => map.once("render", done));
-  const source = map.getCanvas(), ratio = source.width / source.clientWidth, side = 250 * ratio, foot = 46 * ratio, head = 44 * ratio;
+  const source = map.getCanvas(), ratio = source.width / source.clientWidth, side = 250 * ratio, foot = 62 * ratio, head = 44 * ratio;
   const canvas = el("canvas", { width: Math.round(source.width + side), height: Math.round(source.height + head + foot) });
   const pen = canvas.getContext("2d"), font = (size, bold = "") => { pen.font = `${bold} ${size * ratio}px "Noto Sans CJK SC", "Microsoft YaHei", sans-serif`; };
   pen.fillStyle = "#fff"; pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.drawImage(source, 0, head);
+  const other = byId("map-b").querySelector("canvas");
+  if (state.swipe && other) {
+    const from = Math.round(source.width * Number(byId("divider").getAttribute("aria-valuenow")) / 100);
+    pen.drawImage(other, from, 0, other.width - from, other.height, from, head, source.width - from, source.height);
+    pen.fillStyle = "#fff"; pen.fillRect(from - ratio, head, 2 * ratio, source.height);
+  }
   pen.strokeStyle = "#333"; pen.strokeRect(0, head, source.width, source.height);
   pen.fillStyle = "#1b2530"; font(18, "bold"); pen.fillText(`${said("百格", "Baige")} · ${title(catalogue.city)}`, 10 * ratio, 29 * ratio);
   font(30); pen.fillText("↑", source.width - 26 * ratio, head + 34 * ratio); font(12); pen.fillText(said("北", "N"), source.width - 22 * ratio, head + 50 * ratio);
   let y = head + 16 * ratio;
-  for (const layer of [...catalogue.layers.values()].filter((l) => l.drawn && isOn(l.name) && l.kind !== "base")) {
+  const on = [...catalogue.layers.values()].filter((l) => l.drawn && isOn(l.name)), own = on.filter((l) => l.kind !== "base");
+  for (const layer of own.length ? own : on) {
     if (y > canvas.height - foot - 20 * ratio) break;
     font(12.5, "bold"); pen.fillStyle = "#1b2530"; pen.fillText(title(layer), source.width + 10 * ratio, y); y += 17 * ratio;
     font(11.5);
@@ -121,35 +111,60 @@ export async function picture() {
   const round = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000].reduce((best, v) => (v <= across ? v : best), 1), length = round / across * 100 * ratio;
   const base = head + source.height - 14 * ratio;
   pen.fillStyle = "rgb(255 255 255 / 85%)"; pen.fillRect(8 * ratio, base - 18 * ratio, length + 16 * ratio, 26 * ratio); pen.fillStyle = "#1b2530"; pen.fillRect(16 * ratio, base, length, 3 * ratio); font(11); pen.fillText(round < 1000 ? `${round} m` : `${round / 1000} km`, 16 * ratio, base - 4 * ratio);
-  const runs = catalogue.runs.map((run) => `${run.kind} ${run.id.slice(0, 8)} (${run.at})`).join("; ");
-  const notes = [catalogue.synthetic ? said("合成数据，不是真实情况", "Synthetic data, not the real state of affairs") : "", catalogue.role === "public" ? "" : said("内部资料", "Internal")].filter(Boolean).join(" · ");
-  font(11); pen.fillStyle = "#38424d"; pen.fillText(`${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC · ${runs}`, 10 * ratio, canvas.height - 28 * ratio); pen.fillText(notes, 10 * ratio, canvas.height - 11 * ratio);
-  return new Promise((done) => canvas.toBlob(done, "image/png"));
+  const notes = [catalogue.synthetic ? said("合成数据，不是真实情况", "Synthetic data, not the real state of affairs") : "", catalogue.role === "public" ? "" : said("内部资料", "Internal"), state.asof ? `${said("数据截至", "As recorded at")} ${state.asof.slice(0, 19)}Z` : "", state.swipe ? `${said("右侧", "right")}: ${state.swipe === "now" ? said("现在", "now") : `${state.swipe.slice(0, 19)}Z`}` : ""].filter(Boolean).join(" · ");
+  font(11); pen.fillStyle = "#38424d";
+  // Date and runs take two lines where they must.
+  const lines = [""];
+  for (const part of [`${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC`, ...catalogue.runs.map((run) => `${run.kind} ${run.id.slice(0, 8)} (${run.at})`)]) {
+    const last = lines[lines.length - 1], longer = last ? `${last} · ${part}` : part;
+    if (last && pen.measureText(longer).width > canvas.width - 20 * ratio) lines.push(part);
+    else lines[lines.length - 1] = longer;
+  }
+  [...lines.slice(0, 2), notes].forEach((line, n) => pen.fillText(line, 10 * ratio, canvas.height - foot + (18 + 17 * n) * ratio));
+  return canvas;
 }
+
+export const picture = async () => { const canvas = await sheet(); return new Promise((done) => canvas.toBlob(done, "image/png")); };
+const print = async () => download("baige.pdf", await pdfOf(await sheet(), { title: document.title }));
 
 export function setUpTools(place) {
   const bar = byId("tools");
   const button = (zh, en, action, toggles = false) => el("button", { type: "button", "aria-pressed": toggles ? "false" : null, onclick: action }, both(zh, en));
   const measure = button("量测", "Measure", () => enter("measure", measure), true);
   const select = button("框选", "Select", () => enter("select", select), true);
-  bar.append(measure, select, button("图片", "PNG", async () => download("baige.png", await picture())), button("链接", "Link", async () => {
+  const area = button("多边形", "Polygon", () => enter("polygon", area), true);
+  const buffer = button("缓冲区", "Buffer", () => enter("buffer", buffer), true);
+  bar.append(measure, select, area, buffer, button("打印 PDF", "PDF", print), button("图片", "PNG", async () => download("baige.png", await picture())), button("链接", "Link", async () => {
     try { await navigator.clipboard.writeText(location.href); tell("链接已复制。", "The link is copied."); } catch { tell("链接就在地址栏中。", "The link stands in the address bar."); }
   }));
   labelled(bar);
   map.on("click", (event) => {
-    if (mode === "measure") { corners.push([event.lngLat.lng, event.lngLat.lat]); drawMeasure(); } else if (!mode && !planning.on) identify(event.point);
+    if (mode === "measure" || mode === "polygon") { corners.push([event.lngLat.lng, event.lngLat.lat]); drawMeasure(); } else if (!mode && !planning.on) identify(event.point);
   });
-  map.on("dblclick", () => { if (mode === "measure") leave(); });
-  map.on("mousedown", (event) => { if (mode === "select") dragging = [event.lngLat.lng, event.lngLat.lat]; });
-  map.on("mousemove", (event) => { if (dragging) scratch([rectangle(dragging, [event.lngLat.lng, event.lngLat.lat])]); });
+  map.on("dblclick", () => {
+    // A double click has put its corner twice.
+    const ring = corners.filter((at, n) => n === 0 || at[0] !== corners[n - 1][0] || at[1] !== corners[n - 1][1]), was = mode;
+    if (was === "measure" || was === "polygon") leave();
+    if (was !== "polygon") return;
+    if (ring.length < 3) { tell("多边形至少三个点。", "A polygon has three corners at least.", { bad: true }); return; }
+    scratch([polygon([...ring, ring[0]])]);
+    showSelection([...ring, ring[0]], place);
+  });
+  map.on("mousedown", (event) => { if (mode === "select" || mode === "buffer") dragging = [event.lngLat.lng, event.lngLat.lat]; });
+  map.on("mousemove", (event) => { 
+    if (!dragging) return;
+    const to = [event.lngLat.lng, event.lngLat.lat];
+    scratch([polygon(dragged(dragging, to))]);
+    if (mode === "buffer") tell(`半径 ${metres(distance(dragging, to))}`, `Radius ${metres(distance(dragging, to))}`, { stay: true });
+  });
   // On the window: the rectangle may end outside the map or over another panel.
   window.addEventListener("mouseup", (event) => {
     if (!dragging) return;
     const frame = map.getCanvas().getBoundingClientRect(), end = map.unproject([event.clientX - frame.left, event.clientY - frame.top]);
-    const from = dragging, to = [end.lng, end.lat];
+    const from = dragging, to = [end.lng, end.lat], ring = dragged(from, to);
     dragging = null;
     leave();
-    if (from[0] !== to[0] && from[1] !== to[1]) showSelection(from, to, place);
+    if (from[0] !== to[0] && from[1] !== to[1]) showSelection(ring, place);
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && mode) { leave(); scratch([]); tell("", ""); } });
   document.documentElement.dataset.lang = lang();

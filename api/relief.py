@@ -1,0 +1,93 @@
+"""Shaded relief for the base map: tiles of light and shadow from the elevation models."""
+
+import asyncio
+import io
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.access import principal_of
+from api.asking import reject_unknown
+from api.rasters import known_rasters
+from api.state import State
+from gis.errors import InputError, NotFound
+from layers.rasters import dem_window
+
+__all__ = ["get_relief", "shade"]
+
+_SIDE = 256
+_EARTH_M = 20037508.342789244
+_ZOOM_MAX = 17
+_SUN_AZIMUTH_DEG, _SUN_HEIGHT_DEG, _EXAGGERATION = 315.0, 45.0, 2.0
+
+
+def shade(heights: NDArray[np.float32], cell_m: float) -> NDArray[np.uint8]:
+    """Grey and opacity (rows, columns, 2) of a lit surface: flat ground is clear, slopes are darker or lighter (Horn 1981).
+
+    Parameters
+    ----------
+    heights : ndarray, row 0 in the north
+        Metres; NaN is clear.
+    cell_m : float
+        Side of a cell on the ground.
+
+    Examples
+    --------
+    >>> bool((shade(np.zeros((4, 4), dtype=np.float32), 10.0)[..., 1] == 0).all())
+    True
+    """
+    south, east = np.gradient(np.nan_to_num(heights, nan=float(np.nanmean(heights)) if np.isfinite(heights).any() else 0.0), cell_m)
+    south, east = south * _EXAGGERATION, east * _EXAGGERATION
+    sun, high = math.radians(_SUN_AZIMUTH_DEG), math.radians(_SUN_HEIGHT_DEG)
+    # the light that falls on a slope, from its normal (-dz/dx, dz/dsouth, 1)
+    lit = (-east * math.sin(sun) + south * math.cos(sun)) * math.cos(high) + math.sin(high)
+    lit = lit / np.sqrt(1.0 + south**2 + east**2) - math.sin(high)
+    out = np.zeros((*heights.shape, 2), dtype=np.uint8)
+    out[..., 0] = np.where(lit > 0, 255, 40)
+    out[..., 1] = np.where(np.isnan(heights), 0, np.clip(np.abs(lit) * 330, 0, 100)).astype(np.uint8)
+    return out
+
+
+async def get_relief(request: Request) -> Response:
+    """A tile of shaded relief, Web Mercator."""
+    state: State = request.app.state.baige
+    reject_unknown(request.query_params, ())
+    principal = await principal_of(request)
+    try:
+        z, y, x = (int(request.path_params[name]) for name in "zyx")
+    except ValueError as error:
+        raise InputError("z, y, x: whole numbers.", zh="z、y、x 应为整数。") from error
+    if not (0 <= z <= _ZOOM_MAX and 0 <= x < 2**z and 0 <= y < 2**z):
+        raise NotFound("There is no such tile.", zh="没有此瓦片。")
+    visible = await known_rasters(state, principal)
+    if not any(raster["kind"] == "dem" for raster in visible.values()):
+        return Response(status_code=204)
+    body = await asyncio.to_thread(_tile, state, z, y, x)
+    if body is None:
+        return Response(status_code=204, headers={"Cache-Control": "private, max-age=3600"})
+    return Response(body, headers={"Cache-Control": "private, max-age=3600"}, media_type="image/png")
+
+
+def _tile(state: State, z: int, y: int, x: int) -> bytes | None:
+    from PIL import Image
+
+    side = 2 * _EARTH_M / 2**z
+    west, north = -_EARTH_M + x * side, _EARTH_M - y * side
+    cell = side / _SIDE
+    try:
+        # one cell more around, so that slopes go on over the edge
+        heights, _, _ = dem_window(
+            state.database, state.settings.home, (west - cell, north - side - cell, west + side + cell, north + cell), srid=3857, cell_m=cell
+        )
+    except NotFound:
+        return None
+    if np.isnan(heights).all():
+        return None
+    latitude = math.atan(math.sinh((north - side / 2) / _EARTH_M * math.pi))
+    picture = Image.fromarray(shade(heights, cell * math.cos(latitude))[1 : _SIDE + 1, 1 : _SIDE + 1], mode="LA")
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,296 @@
+"""A planner's work in the portal, in a real browser on a real server with a worker: scenario, history, proposals, selection, print."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import openpyxl
+import pyogrio
+import pytest
+import sqlalchemy as sa
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from layers.database import Database
+from tests.e2e.test_maps_portal import browser, opened, server, tab, until
+
+__all__ = ["browser", "server", "tab"]
+
+expect.set_options(timeout=20_000)
+
+#: Where camera 3 of the small city stands: on, looking 30°.
+LON, LAT = 111.2845, 30.69
+AT = f"at=17/{LAT:.5f}/{LON:.5f}"
+
+
+@pytest.fixture(scope="module")
+def worker(server: str, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One who does the jobs."""
+    home = tmp_path_factory.mktemp("worker")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("BAIGE_")}
+    environment |= {"BAIGE_HOME": str(home), "BAIGE_DATABASE_URL": database_url}
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "api.cli", "worker"], env=environment, stdout=log, stderr=log)
+        yield
+        process.terminate()
+        process.wait(20)
+
+
+def middle(page: Page) -> tuple[float, float]:
+    box = page.locator("#map").bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def edit(page: Page, server: str, name: str, extra: str = "") -> tuple[float, float]:
+    """Open a scenario by its link, with a camera in the middle of the map, and pick that camera."""
+    opened(page, server, f"#{AT}&on=admin_area,camera_site&tab=scenario&scenario={name}{extra}")
+    expect(page.locator("#plan-name")).to_have_value(name)
+    x, y = middle(page)
+    for _ in range(20):
+        page.mouse.click(x, y)
+        page.wait_for_timeout(500)
+        if page.locator("#plan-azimuth").count():
+            break
+    expect(page.locator("#plan-azimuth")).to_be_visible()
+    return x, y
+
+
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=8)
+    page.mouse.up()
+
+
+def planned(database: Database, name: str) -> list[sa.RowMapping]:
+    with database.begin(readonly=True) as connection:
+        sql = "SELECT camera, action, azimuth_deg, ST_X(geom) AS lon, ST_Y(geom) AS lat FROM baige.camera_plan WHERE scenario = :n ORDER BY camera"
+        return list(connection.execute(sa.text(sql), {"n": name}).mappings())
+
+
+def saved(page: Page, changes: int) -> None:
+    lang = page.evaluate("document.documentElement.lang")
+    expect(page.locator("#plan-state")).to_contain_text(
+        f"{changes} 条改动，均已保存" if lang == "zh-CN" else f"{changes} changes, all saved"
+    )
+
+
+def test_scenario_is_made_and_cameras_are_changed_on_the_map(tab: Page, server: str, database: Database) -> None:
+    opened(tab, server, f"#{AT}&on=admin_area,camera_site&tab=scenario")
+    tab.locator("#plan-new").fill("滨江 补点")
+    tab.get_by_role("button", name="新建").click()
+    expect(tab.locator("#plan-name")).to_have_value("滨江_补点")
+    x, y = edit(tab, server, "滨江_补点")
+    figures = tab.locator("#plan-figures")
+    expect(figures).to_contain_text("公共空间确定可见")
+    drag(tab, (x, y), (x + 90, y - 40))
+    saved(tab, 1)
+    row = planned(database, "滨江_补点")[0]
+    assert (row["action"], round(row["azimuth_deg"])) == ("move", 30)
+    assert row["lon"] > LON + 0.0003 and row["lat"] > LAT + 0.0001
+    expect(figures.locator("tbody tr").last).to_contain_text("0")
+    # the white dot stands 46 pixels north-north-east of it
+    drag(tab, (x + 90 + 23, y - 40 - 40), (x + 90 + 60, y - 40))
+    saved(tab, 1)
+    assert abs(planned(database, "滨江_补点")[0]["azimuth_deg"] - 90) < 3
+    tab.locator("#plan-add").click()
+    tab.mouse.click(x - 120, y + 80)
+    saved(tab, 2)
+    expect(figures.locator("tr", has_text="在线摄像机")).to_contain_text("+1")
+    tab.locator("#plan-rows button", has_text="移动").click()
+    tab.locator("#plan-switch").click()
+    expect(tab.locator("#plan-rows")).to_contain_text("关停")
+    saved(tab, 2)
+    expect(figures.locator("tr", has_text="在线摄像机")).to_contain_text("0")
+    tab.locator("#plan-undo").click()
+    saved(tab, 1)
+    assert [r["action"] for r in planned(database, "滨江_补点")] == ["add"]
+
+
+def test_two_planners_on_one_camera_lose_nothing(browser: Browser, server: str, database: Database) -> None:
+    contexts = [
+        browser.new_context(viewport={"width": 1100, "height": 720}, locale=locale) for locale in ("zh-CN", "en-GB")
+    ]
+    first, second = (context.new_page() for context in contexts)
+    x, y = edit(first, server, "two", "&lang=zh")
+    drag(first, (x, y), (x + 50, y))
+    saved(first, 1)
+    opened(second, server, f"#{AT}&on=admin_area,camera_site&tab=scenario&scenario=two&lang=en")
+    second.locator("#plan-rows button").click()
+    second.locator("#plan-azimuth").wait_for()
+    first.locator("#plan-azimuth").fill("120")
+    first.locator("#plan-azimuth").press("Enter")
+    saved(first, 1)
+    second.locator("#plan-azimuth").fill("200")
+    second.locator("#plan-azimuth").press("Enter")
+    dialog = second.locator("#ask")
+    expect(dialog).to_contain_text("Changed by another")
+    expect(dialog).to_contain_text("200 °")
+    expect(dialog).to_contain_text("120 °")
+    assert planned(database, "two")[0]["azimuth_deg"] == 120, "the second has not overwritten the first"
+    second.locator("#keep-mine").click()
+    saved(second, 1)
+    assert planned(database, "two")[0]["azimuth_deg"] == 200
+    first.locator("#plan-azimuth").fill("310")
+    first.locator("#plan-azimuth").press("Enter")
+    expect(first.locator("#ask")).to_contain_text("他人已修改")
+    first.locator("#take-theirs").click()
+    expect(first.locator("#plan-azimuth")).to_have_value("200")
+    assert planned(database, "two")[0]["azimuth_deg"] == 200
+    for context in contexts:
+        context.close()
+
+
+def test_server_gone_while_editing_loses_nothing(browser: Browser, server: str, database: Database) -> None:
+    context = browser.new_context(viewport={"width": 1100, "height": 720}, locale="zh-CN")
+    page = context.new_page()
+    edit(page, server, "gone")
+    context.set_offline(True)
+    page.locator("#plan-azimuth").fill("75")
+    page.locator("#plan-azimuth").press("Enter")
+    expect(page.locator("#plan-state")).to_contain_text("1 条改动未保存")
+    assert planned(database, "gone") == []
+    context.set_offline(False)
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    saved(page, 1)
+    assert planned(database, "gone")[0]["azimuth_deg"] == 75
+    context.close()
+
+
+def test_swipe_between_two_moments_with_numbers_and_link(tab: Page, server: str, database: Database) -> None:
+    with database.begin() as connection:
+        before = connection.execute(
+            sa.text("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')")
+        ).scalar_one()
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE baige.coverage_by_grid SET online_overview = 0.55"))
+        connection.execute(sa.text("DELETE FROM baige.coverage_gap WHERE rank > 9"))
+    try:
+        opened(tab, server, f"#at=14/30.70000/111.29500&on=admin_area,coverage_gap&tab=planner&asof={before}&swipe=now")
+        expect(tab.locator("#divider")).to_be_visible()
+        expect(tab.locator("#divider .a")).to_contain_text(before[:10])
+        tab.locator("#compare").click()
+        table = tab.locator("#comparison table")
+        expect(table).to_contain_text("30 %")
+        expect(table).to_contain_text("55 %")
+        expect(table).to_contain_text("+25 %")
+        expect(table.locator("tr").last).to_contain_text("12")
+        expect(table.locator("tr").last).to_contain_text("-3")
+        tab.locator("#divider").focus()
+        tab.keyboard.press("ArrowRight")
+        expect(tab.locator("#divider")).to_have_attribute("aria-valuenow", "54")
+        tab.locator("#swipe-b").select_option("")
+        expect(tab.locator("#divider")).to_be_hidden()
+        tab.locator("#run-a").select_option("")
+        until(tab, "!location.hash.includes('asof')")
+    finally:
+        with database.begin() as connection:
+            connection.execute(sa.text("UPDATE baige.coverage_by_grid SET online_overview = 0.3"))
+
+
+def test_proposals_with_progress_cancel_and_into_a_scenario(
+    tab: Page, server: str, database: Database, worker: None
+) -> None:
+    opened(tab, server, f"#{AT}&on=admin_area,road&tab=planner&scenario=proposed&lang=en")
+    tab.locator("#proposal-amount").fill("3")
+    tab.locator("#propose").click()
+    expect(tab.locator("progress")).to_be_visible()
+    tab.locator(".cancel").click()
+    expect(tab.locator("#panels")).to_contain_text("Cancelled")
+    tab.locator("#propose").click()
+    expect(tab.locator("#proposals li")).to_have_count(3, timeout=90_000)
+    expect(tab.locator("#proposal-worth")).to_contain_text("3 sites")
+    tab.locator("#take-proposals").click()
+    expect(tab.locator("#said")).to_contain_text("3 proposals are in the scenario")
+    assert [row["action"] for row in planned(database, "proposed")] == ["add"] * 3
+
+
+def test_polygon_and_buffer_are_counted_and_saved_as_a_workbook(
+    tab: Page, server: str, database: Database, tmp_path: Path
+) -> None:
+    opened(tab, server, "#at=15/30.69600/111.29500&on=admin_area,camera_site")
+    x, y = middle(tab)
+    tab.get_by_role("button", name="缓冲区").click()
+    drag(tab, (x, y), (x + 140, y))
+    part = tab.locator("#selection [data-layer=camera_site]")
+    part.wait_for()
+    tab.locator("#selection-format").select_option("xlsx")
+    with tab.expect_download() as waiting:
+        part.get_by_role("button", name="导出").click()
+    waiting.value.save_as(tmp_path / "c.xlsx")
+    rows = list(openpyxl.load_workbook(tmp_path / "c.xlsx", read_only=True).active.values)
+    assert "在线状态" in rows[0] and "方位角（°）" in rows[0]
+    assert {row[rows[0].index("在线状态")] for row in rows[1:]} <= {"在线", "离线", None}
+    expect(part.locator("h2")).to_contain_text(str(len(rows) - 1))
+    # independently: everything within the circle's radius in metres
+    place = f"m.map.unproject([{x + 140} - b.x, {y} - b.y]).lng"
+    box = "document.querySelector('#map').getBoundingClientRect()"
+    east = tab.evaluate(f"import('{server}/portal/js/map.js').then(m => {{ const b = {box}; return {place}; }})")
+    with database.begin(readonly=True) as connection:
+        within = "SELECT count(*) FROM baige.camera_site WHERE ST_DWithin(geom::geography, ST_Point(111.295, 30.696, 4490)::geography, :r)"
+        radius = connection.execute(
+            sa.text(
+                "SELECT ST_Distance(ST_Point(111.295, 30.696, 4326)::geography, ST_Point(:e, 30.696, 4326)::geography)"
+            ),
+            {"e": east},
+        ).scalar_one()
+        low, high = (connection.execute(sa.text(within), {"r": radius * f}).scalar_one() for f in (0.99, 1.01))
+    assert 0 < low <= len(rows) - 1 <= high
+    tab.get_by_role("button", name="多边形").click()
+    for dx, dy in ((-150, -100), (150, -100)):
+        tab.mouse.click(x + dx, y + dy)
+        tab.wait_for_timeout(350)
+    tab.mouse.dblclick(x, y + 150)
+    tab.locator("#selection-format").wait_for()
+    tab.locator("#selection-format").select_option("gpkg")
+    with tab.expect_download() as waiting:
+        part.get_by_role("button", name="导出").click()
+    waiting.value.save_as(tmp_path / "c.gpkg")
+    assert 0 < pyogrio.read_info(tmp_path / "c.gpkg")["features"] < 200
+
+
+def test_map_is_printed_to_one_page(tab: Page, server: str, tmp_path: Path) -> None:
+    opened(tab, server, "#lang=en")
+    with tab.expect_download() as waiting:
+        tab.get_by_role("button", name="PDF").click()
+    waiting.value.save_as(tmp_path / "m.pdf")
+    data = (tmp_path / "m.pdf").read_bytes()
+    assert b"/MediaBox [0 0 841.89 595.28]" in data and b"/Count 1" in data
+    assert "Yichang".encode("utf-16-be").hex().encode() in data
+    start = int(data.rsplit(b"startxref\n", 1)[1].split()[0])
+    entries = [int(line.split()[0]) for line in data[start:].split(b"trailer")[0].splitlines()[3:]]
+    assert [data[at:].split(b" ", 1)[0] for at in entries] == [str(n + 1).encode() for n in range(6)], "the table of objects is right"
+    picture = Image.open(io.BytesIO(data[data.index(b"\xff\xd8") :].split(b"\nendstream")[0]))
+    assert picture.width > 1000
+    assert len(picture.convert("RGB").resize((200, 130)).getcolors(30_000) or []) > 50
+
+
+def test_order_opacity_and_pictures_are_in_the_link(tab: Page, server: str) -> None:
+    opened(tab, server, "#at=14/30.70000/111.29500&on=admin_area,road,camera_site,outfall&op=road:0.4")
+    for name in ("camera_site", "outfall"):
+        tab.locator("details", has=tab.locator(f"#on-{name}")).first.evaluate("d => d.open = true")
+    wanted = "/^(camera_site|outfall)-point$/"
+    order = f"import('{server}/portal/js/map.js').then(m => m.map.getStyle().layers.map(l => l.id).filter(i => {wanted}.test(i)))"
+    before = tab.evaluate(order)
+    lower = before[0].removesuffix("-point")
+    tab.locator(".layer", has=tab.locator(f"#on-{lower}")).locator("button[aria-expanded]").click()
+    tab.locator(".layer", has=tab.locator(f"#on-{lower}")).locator("button", has_text="↑").click()
+    assert tab.evaluate(order) == before[::-1]
+    until(tab, "location.hash.includes('order=')")
+    link = tab.evaluate("location.hash")
+    tab.goto("about:blank")
+    opened(tab, server, link)
+    assert tab.evaluate(order) == before[::-1]
+    assert (
+        tab.evaluate(
+            f"import('{server}/portal/js/map.js').then(m => m.map.getPaintProperty('road-line', 'line-opacity'))"
+        )
+        != 1
+    )
+    assert json.dumps(link).isascii()
