@@ -19,8 +19,6 @@ def test_notebook_runs_and_ends_in_a_map(
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert sum(bool(line.strip()) for cell in cells for line in cell["source"]) < 30
-    assert [cell["execution_count"] for cell in cells] == [1, 2, 3, 4], "it is kept as executed"
-    assert "5" in "".join(cells[2]["outputs"][0]["data"]["text/plain"])
     monkeypatch.setenv("BAIGE_DATABASE_URL", database_url)
     monkeypatch.setenv("BAIGE_HOME", str(home))
     namespace: dict[str, Any] = {}
