@@ -193,7 +193,10 @@ def city() -> Any:
     finally:
         if server is not None:
             server.terminate()
-            server.wait(40)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(60)
+            server.kill()
+            server.wait()
         with contextlib.suppress(subprocess.CalledProcessError):
             baige("db", "drop", "--yes")
         shutil.rmtree(home, ignore_errors=True)
