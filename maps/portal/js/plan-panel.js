@@ -156,7 +156,7 @@ function drawList() {
     el("b", {}, both(...actionTerm(row.action))), el("span", {}, titleOf(row)), el("small", {}, row.state === "saved" ? "✓" : row.state === "saving" ? "…" : both("未保存", "Not saved"))))));
   const left = rows.filter((row) => row.state !== "saved" && row.state !== "saving");
   note.className = left.length ? "note bad" : "note";
-  note.replaceChildren(!plan.name ? "" : left.length ? el("span", {}, both(`${left.length} 条改动未保存，已留在本机，将自动重试。`, `${left.length} changes are not saved; they are kept here and tried again.`), left[0].fault ? ` ${left[0].fault}` : "") : both(`${rows.length} 条改动，均已保存。`, `${rows.length} changes, all saved.`));
+  note.replaceChildren(!plan.name ? "" : left.length ? el("span", {}, both(`${left.length} 条改动未保存，已留在本机，将自动重试。`, `${left.length} changes are not saved; they are kept here and tried again.`), left[0].fault ? ` ${left[0].fault}` : "") : rows.some((row) => row.state === "saving") ? both("正在保存……", "Saving…") : both(`${rows.length} 条改动，均已保存。`, `${rows.length} changes, all saved.`));
 }
 
 function comparisonTable(result) {
