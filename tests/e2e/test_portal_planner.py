@@ -177,7 +177,7 @@ def test_swipe_between_two_moments_with_numbers_and_link(tab: Page, server: str,
         expect(tab.locator("#divider .a")).to_contain_text(before[:10])
         tab.locator("#compare").click()
         table = tab.locator("#comparison table")
-        expect(table).to_contain_text("30 %")
+        expect(table).to_contain_text("30 %", timeout=60_000)  # two maps drawn in software
         expect(table).to_contain_text("55 %")
         expect(table).to_contain_text("+25 %")
         expect(table.locator("tr").last).to_contain_text("12")
