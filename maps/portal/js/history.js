@@ -74,7 +74,7 @@ async function compare() {
   const metric = state.metric || "online_overview", field = layer.field.get(metric);
   const step = (x, y) => (typeof x === "number" && typeof y === "number" ? `${y > x ? "+" : ""}${shown(field, y - x)}` : "");
   tell("", "");
-  place(el("section", { id: "comparison" }, el("h2", { class: "title" }, both("两个时刻的对比", "Two moments compared")),
+  place(el("section", {}, el("h2", { class: "title" }, both("两个时刻的对比", "Two moments compared")),
     el("p", { class: "note" }, `${timeOf(state.asof)} → ${timeOf(state.swipe)} · `, both(field.zh, field.en)),
     el("table", { class: "facts numbers" }, el("thead", {}, el("tr", {}, el("th"), ...[["左", "Left"], ["右", "Right"], ["差", "Change"]].map(([zh, en]) => el("th", { scope: "col" }, both(zh, en))))),
       el("tbody", {}, [...new Set([...a.rows.keys(), ...b.rows.keys()])].map((code) => {

@@ -56,7 +56,7 @@ export async function showSelection(ring, place) {
   const found = await tally(ring);
   tell("", "");
   const format = el("select", { id: "selection-format", "data-label-zh": "文件格式", "data-label-en": "File format" }, option("gpkg", "GeoPackage", "GeoPackage"), option("csv", "CSV", "CSV"), option("xlsx", "Excel", "Excel"));
-  place(el("section", { id: "selection" }, el("h2", { class: "title" }, both("选区统计", "Statistics of the selection")), el("p", { class: "note" }, both(`面积 ${(area(ring.slice(0, -1)) / 1e6).toFixed(3)} 平方公里；只统计已打开的图层`, `${(area(ring.slice(0, -1)) / 1e6).toFixed(3)} km²; visible layers only`)),
+  place(el("section", {}, el("h2", { class: "title" }, both("选区统计", "Statistics of the selection")), el("p", { class: "note" }, both(`面积 ${(area(ring.slice(0, -1)) / 1e6).toFixed(3)} 平方公里；只统计已打开的图层`, `${(area(ring.slice(0, -1)) / 1e6).toFixed(3)} km²; visible layers only`)),
     found.length ? el("div", { class: "row" }, both("导出为", "Export as"), format) : el("p", {}, both("选区内没有要素。", "Nothing in the selection.")),
     ...found.map(({ layer, total, classes }) => el("div", { "data-layer": layer.name }, el("h2", { class: "title" }, both(layer.zh, layer.en), ` ${total === null ? "?" : total.toLocaleString("en")} `, el("a", { href: `/collections/${layer.name}/items?${new URLSearchParams({ f: "html", filter: conditionOf(ring) })}`, target: "_blank", rel: "noopener" }, both("列表", "list")), " ", el("button", { type: "button", onclick: () => save(layer, ring, format.value) }, both("导出", "Export"))),
       classes.length ? bars(classes.map((c) => ({ ...c, label: both(c.zh, c.en) }))) : null))));

@@ -162,9 +162,11 @@ export function setUpTools(place) {
     if (!dragging) return;
     const frame = map.getCanvas().getBoundingClientRect(), end = map.unproject([event.clientX - frame.left, event.clientY - frame.top]);
     const from = dragging, to = [end.lng, end.lat], ring = dragged(from, to);
+    // A radius may be drawn along one axis, a rectangle has two sides.
+    const drawn = mode === "buffer" ? distance(from, to) > 0 : from[0] !== to[0] && from[1] !== to[1];
     dragging = null;
     leave();
-    if (from[0] !== to[0] && from[1] !== to[1]) showSelection(ring, place);
+    if (drawn) showSelection(ring, place);
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && mode) { leave(); scratch([]); tell("", ""); } });
   document.documentElement.dataset.lang = lang();
