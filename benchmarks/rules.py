@@ -12,6 +12,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+from data.city.answers import ELSEWHERE, LAYOUT, RULES, missed
 from gis.settings import Settings, load_city
 from grids.layout_check import check_layout
 from grids.rules import check_rules
@@ -82,9 +83,18 @@ def measure(database, key):
     print(
         f"{len(report.faults):,} faults, ring {'closed' if report.closures[0].closed else 'open'}, {report.closures[0].crossings} crossings"
     )
-    found = {f.object_id for o in first.outcomes for f in o.findings} | {i for f in report.faults for i in f.ids}
-    planted = {fault: [i for i in ids if i not in found] for fault, ids in key.items()}
-    print("not found:", {fault: len(ids) for fault, ids in planted.items() if ids} or "nothing")
+    by_rule = {o.rule.id: {f.object_id for f in o.findings} for o in first.outcomes}
+    by_rule["25"] = by_rule.get("25", set()) | {
+        str(f.other_id) for o in first.outcomes if o.rule.id == "25" for f in o.findings
+    }
+    by_kind: dict[str, set[str]] = {}
+    for fault in report.faults:
+        by_kind.setdefault(fault.kind, set()).update(fault.ids)
+    left = missed(key, by_rule, by_kind)
+    assert not left, f"planted and not found: { {fault: len(ids) for fault, ids in left.items()} }"
+    print(
+        f"found: every planted fault of {len(RULES) + len(LAYOUT)} kinds; {len(ELSEWHERE)} kinds belong to coverage and loading"
+    )
 
 
 if __name__ == "__main__":
