@@ -59,7 +59,7 @@ class LayoutData:
     coverage: gpd.GeoDataFrame
 
 
-def read_layout(connection: Connection, layout: str, *, srid: int) -> LayoutData:
+def read_layout(connection: Connection, layout: str, *, srid: int, all_roads: bool = False) -> LayoutData:
     """Read the newest version of a layout.
 
     Parameters
@@ -68,6 +68,8 @@ def read_layout(connection: Connection, layout: str, *, srid: int) -> LayoutData
         ``current`` or the name of a draft.
     srid : int
         Analysis system, projected.
+    all_roads : bool
+        Also roads far from the ring: another one may be drawn.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def read_layout(connection: Connection, layout: str, *, srid: int) -> LayoutData
     )
     roads = read_frame(connection, "road", columns=["name_zh", "bridge", "tunnel", "osm_layer"], srid=srid)
     shapes = [shape for shape in level["ring"].geometry if shape is not None and not shape.is_empty]
-    if shapes:
+    if shapes and not all_roads:
         near = shapely.box(*shapely.total_bounds(np.array(shapes, dtype=object))).buffer(_AROUND_M)
         roads = roads[shapely.intersects(roads.geometry.to_numpy(), near)].reset_index(drop=True)
     cameras = read_frame(

@@ -60,8 +60,10 @@ def _areas(shapes: Any) -> Any:
 def renumbered(new: Any, old: Any | None = None, ever: Iterable[str] = ()) -> tuple[list[str], list[str]]:
     """Codes of new units, and codes of old ones that are retired.
 
-    A unit that continues one of ``old`` keeps its code while it stays in the unit above. Others get the next number above the highest that
-    was ever used in their container, west to east, then north to south (`gis.gridcodes.reading_order`): ``Z01``, ``Z01-G01``, ``Z01-G01-P01``.
+    A unit that continues one of ``old`` keeps its code while it stays in the unit above. The unit around a pinned one continues what was
+    around it, so that the pinned one keeps its code, too (of pinned units of different zones in one zone now, the first). Others get the
+    next number above the highest that was ever used in their container, west to east, then north to south
+    (`gis.gridcodes.reading_order`): ``Z01``, ``Z01-G01``, ``Z01-G01-P01``.
 
     Parameters
     ----------
@@ -71,6 +73,8 @@ def renumbered(new: Any, old: Any | None = None, ever: Iterable[str] = ()) -> tu
         All codes used before, retired ones too.
     """
     same = continued(old, new) if old is not None and len(old) else np.full(len(new), -1, np.int64)
+    if old is not None and "pinned" in old:
+        same = _around_pinned(same, old, new)
     used = set(ever) | (set(old["code"].astype(str)) if old is not None else set())
     code: dict[str, str] = {}
     ids = new["id"].astype(str).to_numpy()
@@ -97,6 +101,33 @@ def renumbered(new: Any, old: Any | None = None, ever: Iterable[str] = ()) -> tu
     given = [code[key] for key in ids]
     retired = sorted(set(old["code"].astype(str)) - set(given)) if old is not None else []
     return given, retired
+
+
+def _around_pinned(
+    same: np.ndarray[Any, np.dtype[np.int64]], old: Any, new: Any
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Which unit each new one continues, with the zones of pinned grids, and the grids of pinned points where they continue none."""
+    out = same.copy()
+    pinned = old["pinned"].fillna(False).to_numpy(dtype=bool)
+    row_old = {str(key): k for k, key in enumerate(old["id"])}
+    row_new = {str(key): k for k, key in enumerate(new["id"])}
+    held: set[int] = set()
+    for level, above in (("point", "grid"), ("grid", "zone")):
+        for k in np.flatnonzero(new["level"].to_numpy() == level).tolist():
+            if out[k] < 0 or not (pinned[out[k]] or k in held):
+                continue
+            home = row_new.get(str(new["parent_id"].iloc[k]), -1)
+            was = row_old.get(str(old["parent_id"].iloc[out[k]]), -1)
+            taken = above == "grid" and out[home] >= 0 and out[home] != was
+            if home < 0 or was < 0 or home in held or taken or (out[home] >= 0 and pinned[out[home]]):
+                continue
+            others = np.flatnonzero(out == was)
+            if any(k2 in held for k2 in others.tolist() if k2 != home) or (pinned[was] and len(others)):
+                continue
+            out[others] = -1
+            out[home] = was
+            held.add(home)
+    return out
 
 
 def _highest(head: str, used: Sequence[str] | set[str]) -> int:

@@ -139,7 +139,7 @@ def plan_layout(
     with run(database, kind="layout-plan", parameters=parameters, layers=layers, principal=principal) as current:
         tell("reading the layers", "读取图层", 0, 4)
         with database.begin(readonly=True, snapshot=True) as connection:
-            data = read_layout(connection, base, srid=city.analysis_srid)
+            data = read_layout(connection, base, srid=city.analysis_srid, all_roads=ring == "draw")
             lines = _lines(connection, city.analysis_srid)
             places = _places(connection, city.analysis_srid)
             rows = connection.execute(
@@ -251,8 +251,8 @@ def draw_layout(
     carried = present is not None or bool(fixed["point"].any())
     shapes = [_joined(ground, drawn.grid, city.layout.grids), _joined(ground, drawn.zone, city.layout.zones)]
     quota = quotas(drawn.grid_weight, city)
-    points, covered = place_points(
-        data, ring, shapes[0], quota, weight=weight, places=places,
+    points, quota, covered = place_points(
+        data, ring, shapes[0], quota, weight=weight, least=city.layout.points_per_grid_min, places=places,
         kept=old[(old["level"] == "point") & (keep | old["pinned"])] if carried else None,
     )  # fmt: skip
     units = _units(data.cells.crs, ring, shapes, drawn, quota, points)

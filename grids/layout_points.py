@@ -48,9 +48,29 @@ def quotas(weight: Any, city: CityConfig) -> Ints:
     return quota
 
 
+def _with_room(quota: Ints, needed: Ints, least: int) -> Ints:
+    """Quotas of the same sum with room for what must be placed: taken, one by one, where most is to spare."""
+    out = np.maximum(quota, needed)
+    floor = np.maximum(needed, least)
+    for _ in range(int(out.sum() - quota.sum())):
+        k = int(np.argmax(out - floor))
+        if out[k] <= floor[k]:
+            break
+        out[k] -= 1
+    return out
+
+
 def place_points(
-    data: LayoutData, ring: BaseGeometry, grids: Any, quota: Ints, *, weight: str, places: Any = (), kept: Any = None
-) -> tuple[list[Placed], dict[str, float]]:
+    data: LayoutData,
+    ring: BaseGeometry,
+    grids: Any,
+    quota: Ints,
+    *,
+    weight: str,
+    least: int = 0,
+    places: Any = (),
+    kept: Any = None,
+) -> tuple[list[Placed], Ints, dict[str, float]]:
     """Choose the points of every grid.
 
     First what may not move, the crossings that must be watched for the ring to be closed, and points of the layout before (``kept``) while
@@ -59,6 +79,8 @@ def place_points(
 
     Parameters
     ----------
+    least : int
+        Points that each grid has at least, whatever others need.
     places : array of Point
         Schools, outfalls and the like.
     kept : GeoDataFrame, optional
@@ -66,8 +88,8 @@ def place_points(
 
     Returns
     -------
-    list of Placed, dict
-        The second says which share of the worth is covered.
+    list of Placed, array, dict
+        The quotas, raised where more crossings must be watched and lowered elsewhere; which share of the worth is covered.
     """
     cameras = data.cameras[data.cameras["device_state"].fillna("in_use") != "removed"].reset_index(drop=True)
     sites, names = cameras.geometry.to_numpy(), cameras["id"].to_numpy(dtype=object)
@@ -75,8 +97,11 @@ def place_points(
     junctions = _junctions(graph)
     demand, worth = _demand(data, weight, junctions, np.asarray(places, dtype=object))
     sure = _pinned(kept, grids)
-    sure += _crossings(graph, ring, grids, shapely.get_coordinates(sites), sure)
-    sure += _as_before(kept, grids, set(names.astype(str)), {p.site for p in sure})
+    before = _as_before(kept, grids, set(names.astype(str)), {p.site for p in sure})
+    bare = [p for p in before if p.site is None]  # they may watch a crossing, and no camera does it for them
+    sure += _crossings(graph, ring, grids, shapely.get_coordinates(sites), sure + bare) + bare
+    quota = _with_room(quota, np.bincount([p.grid for p in sure], minlength=len(grids)), least)
+    sure += [p for p in before if p.site is not None]
     home = [containers_of(points, grids) for points in (sites, junctions, demand)]
     chosen: list[Placed] = []
     covered = 0.0
@@ -97,7 +122,7 @@ def place_points(
         for k in picks:
             found = mine[k] if k < len(mine) else Placed(g, spots[k], ids[k], False)
             chosen.append(found)
-    return chosen, {"worth_covered": round(covered, 4), "points_wanted": int(quota.sum())}
+    return chosen, quota, {"worth_covered": round(covered, 4), "points_wanted": int(quota.sum())}
 
 
 def _junctions(graph: RoadGraph | None) -> Any:

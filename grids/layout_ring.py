@@ -5,6 +5,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 from scipy.spatial import cKDTree
 from shapely.geometry import MultiPoint, Point
@@ -137,7 +138,10 @@ def _ring_faults(
 
 def _units(ring: Any, roads: tuple[int, ...], data: LayoutData) -> tuple[tuple[str, str], ...]:
     ids, names = data.roads["id"].to_numpy(), data.roads["name_zh"].to_numpy()
-    return ((str(ring.id), str(ring.code)), *((str(ids[k]), str(names[k] or ids[k])) for k in roads))
+    return (
+        (str(ring.id), str(ring.code)),
+        *((str(ids[k]), str(ids[k] if pd.isna(names[k]) or not names[k] else names[k])) for k in roads),
+    )
 
 
 def _names(units: tuple[tuple[str, str], ...]) -> str:

@@ -125,4 +125,7 @@ def along_roads(ring: BaseGeometry, roads: Any, *, within_m: float = 15.0) -> fl
     near = roads[shapely.dwithin(roads, edge, within_m)]
     if not len(near):
         return 0.0
-    return float(shapely.length(shapely.intersection(edge, shapely.union_all(shapely.buffer(near, within_m)))) / shapely.length(edge))
+    return float(
+        shapely.length(shapely.intersection(edge, shapely.union_all(shapely.buffer(near, within_m))))
+        / shapely.length(edge)
+    )

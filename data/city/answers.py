@@ -42,11 +42,13 @@ ELSEWHERE: dict[str, str] = {
     "camera_offline": "coverage: sees nothing online; causes of gaps; the watch of outfalls",
     "camera_status_unknown": "coverage: online and possible coverage differ by it",
     "camera_declared_gcj02": "loading: transformed, with 5 m of accuracy",
-    "camera_mislabelled_gcj02": "loading: named by the check of places against administrative codes",
+    "camera_mislabelled_gcj02": "loading: no row says so; it shows as points of the layout apart from their cameras",
 }
 
 
-def missed(key: Mapping[str, Sequence[str]], by_rule: Mapping[str, Iterable[str]], by_kind: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:  # fmt: skip
+def missed(
+    key: Mapping[str, Sequence[str]], by_rule: Mapping[str, Iterable[str]], by_kind: Mapping[str, Iterable[str]]
+) -> dict[str, list[str]]:
     """Planted objects that the rule or check of their fault did not name; and faults that nobody is said to find.
 
     Parameters
@@ -61,10 +63,8 @@ def missed(key: Mapping[str, Sequence[str]], by_rule: Mapping[str, Iterable[str]
     for fault, ids in key.items():
         if fault in ELSEWHERE:
             continue
-        if fault in RULES:
-            found = set(by_rule.get(RULES[fault], ()))
-        else:
-            found = {i for kind in LAYOUT.get(fault, ()) for i in by_kind.get(kind, ())}
+        found = set(by_rule.get(RULES.get(fault, ""), ()))
+        found |= {i for kind in LAYOUT.get(fault, ()) for i in by_kind.get(kind, ())}
         if gone := [str(i) for i in ids if str(i) not in found]:
             left[fault] = gone
     return left

@@ -19,6 +19,7 @@ from grids.layout import LEVELS, LayoutData
 from grids.layout_check import judge_layout
 from grids.layout_codes import renumbered
 from grids.layout_plan import LayoutPlan, draw_layout
+from grids.layout_points import _with_room
 from tests.unit.grids.test_layout import area, course, data_of, frame, key, layout_town, put, small_city
 
 NONE = np.zeros(0, object)
@@ -87,7 +88,8 @@ def test_what_the_river_forbids_is_proven_and_a_bridge_may_help(city: CityConfig
     assert errors(data, joined, wanted) == []
     no_bridge, axis, water = river_town(bridge=False)
     assert (
-        drawn(no_bridge, wanted, along=axis, river=axis, water=water, across=True).figures["levels"][0]["imbalance"] > 0.4
+        drawn(no_bridge, wanted, along=axis, river=axis, water=water, across=True).figures["levels"][0]["imbalance"]
+        > 0.4
     )
 
 
@@ -140,8 +142,10 @@ def test_what_is_pinned_does_not_move(city: CityConfig) -> None:
         plan = drawn(data, wanted, keep=keep, pinned=["Z2-G1-P1"])
         [row] = plan.units[(plan.units["level"] == "grid") & plan.units["pinned"]].itertuples()
         assert row.geom.symmetric_difference(pinned).area < 1.0
+        assert row.code == "Z1-G2"
         point = plan.units[plan.units["site_id"] == data.points.set_index("code").loc["Z2-G1-P1"].site_id].iloc[0]
         assert point.pinned
+        assert keep is False or point.code == "Z2-G1-P1"
         assert errors(data, plan, wanted) == []
     zone = drawn(data, wanted, keep=True, pinned=["Z1"])
     before = data.zones[data.zones["code"] == "Z1"].geometry.iloc[0]
@@ -150,6 +154,33 @@ def test_what_is_pinned_does_not_move(city: CityConfig) -> None:
         drawn(data, wanted, pinned=["Z9"])
     with pytest.raises(InputError, match="pinned"):
         drawn(data, wanted, pinned=["R1"], new_ring=True)
+
+
+def test_what_watches_a_crossing_finds_room_and_a_redraw_keeps_it(city: CityConfig) -> None:
+    """All crossings bare: points stand at them beyond the even quotas; drawn again with nothing changed no code is given up."""
+    town, wanted = layout_town(), small_city(city)
+    for x, y in ((0, 200), (800, 200), (400, 0), (400, 400)):
+        put(town, "camera_site", f"crossing {x} {y}", "device_state", "removed")
+    data = data_of(town)
+    plan = drawn(data, wanted)
+    assert errors(data, plan, wanted) == []
+    points = plan.units[plan.units["level"] == "point"]
+    assert points["site_id"].isna().sum() == 4
+    assert len(points) == 12
+    again = drawn(as_data(data, plan), wanted, keep=True)
+    assert (again.moved, again.retired) == ((), ())
+    assert sorted(again.units["code"]) == sorted(plan.units["code"])
+
+
+def test_room_for_points_is_taken_where_there_is_most() -> None:
+    quota = np.array([3, 3, 6], np.int64)
+    assert _with_room(quota, np.array([5, 0, 0]), 3).tolist() == [5, 3, 4]
+    assert _with_room(quota, np.array([9, 0, 0]), 3).tolist() == [
+        9,
+        3,
+        3,
+    ]  # more is needed than there is: the ring goes first
+    assert _with_room(quota, np.array([1, 1, 1]), 3).tolist() == [3, 3, 6]
 
 
 def test_codes_are_kept_counted_on_and_never_used_again() -> None:
