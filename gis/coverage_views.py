@@ -13,10 +13,11 @@ from gis.cameras import CameraTable
 from gis.coverage import job_of
 from gis.coverage_chunks import CoverageResult
 from gis.coverage_run import Job, count_window
+from gis.coverage_sight import Sights, sights
 from gis.raster import polygons_of
 from gis.visibility_surface import Buildings, Surface
 
-__all__ = ["CameraView", "Privacy", "privacy", "seen_only_by", "views"]
+__all__ = ["CameraView", "Privacy", "privacy", "seen_by", "seen_only_by", "views"]
 
 Classes = npt.NDArray[np.uint8]
 
@@ -116,6 +117,48 @@ def privacy(
         unit = view.cell_m**2
         shape = polygons_of(on, row=view.row, col=view.col, cell_m=view.cell_m) if mask else None
         yield Privacy(view.id, float(np.count_nonzero(cells)) * unit, float(np.count_nonzero(on)) * unit, shape)
+
+
+def seen_by(
+    cameras: CameraTable,
+    surface: Surface,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    target_height_m: float = 0.0,
+    mode: str = "exact",
+    workers: int = 2,
+) -> Sights:
+    """Which online cameras surely see which places, as `gis.coverage.compute` counts them in the same mode.
+
+    In mode ``fast`` the whole view of each camera near a place is worked out: for few places.
+    """
+    if mode == "exact":
+        return sights(cameras, surface, x, y, product="confirmed_online", target_height_m=target_height_m)
+    xs, ys = np.asarray(x, dtype=np.float64).reshape(-1), np.asarray(y, dtype=np.float64).reshape(-1)
+    rows, cols = surface.cell_of(xs, ys)
+    working = np.flatnonzero(cameras.online == 1)
+    room = cameras.reach_m[working] + 100.0  # a camera in a building is put on its edge
+    near = [
+        bool((np.hypot(xs - cameras.x[k], ys - cameras.y[k]) <= r).any()) for k, r in zip(working, room, strict=True)
+    ]
+    chosen = working[np.array(near, dtype=np.bool_)]
+    number = {name: int(k) for name, k in zip(cameras.take(chosen).id, chosen, strict=True)}
+    placed = np.ones(len(cameras), dtype=np.bool_)
+    placed[chosen] = False
+    camera, place = [], []
+    for view in views(cameras.take(chosen), surface, target_height_m=target_height_m, mode=mode, workers=workers):
+        k = number[view.id]
+        placed[k] = True
+        r, c = rows - view.row, cols - view.col
+        inside = np.flatnonzero((r >= 0) & (r < view.confirmed.shape[0]) & (c >= 0) & (c < view.confirmed.shape[1]))
+        seen = inside[view.confirmed[r[inside], c[inside]] > 0]
+        camera.append(np.full(len(seen), k, dtype=np.int64))
+        place.append(seen.astype(np.int64))
+    nothing = np.empty(0, dtype=np.int64)
+    who, what = np.concatenate([nothing, *camera]), np.concatenate([nothing, *place])
+    order = np.lexsort((what, who))
+    return Sights(who[order], what[order], placed)
 
 
 def seen_only_by(

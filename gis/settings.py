@@ -48,6 +48,7 @@ class CoverageConfig(_Frozen):
     densities_px_m: tuple[float, ...] = (20.0, 40.0, 80.0)
     range_max_m: float = Field(400.0, gt=0)
     refraction: float = Field(0.13, ge=0, lt=1)
+    railway_fence_m: float = Field(8.0, ge=1, le=100)
 
 
 class CameraDefaults(_Frozen):

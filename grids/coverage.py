@@ -28,6 +28,8 @@ from grids.causes import main_cause, why
 from grids.coverage_bank import bank_segments
 from grids.coverage_places import outfall_watch, school_coverage
 from grids.coverage_units import cover_cells, roll_up
+from grids.fairness import fairness
+from grids.fence import fence_lines
 from grids.gaps import find_gaps
 from grids.roads import road_crossings
 from grids.scene import Scene, read_scene
@@ -138,7 +140,7 @@ def run_coverage(
         tell("reading the layers", "读取图层", 0, 1)
         with database.begin(readonly=True, snapshot=True) as connection:
             scene = read_scene(connection, city, home, cell_m=cell_m)
-            context = read_context(connection, city.analysis_srid)
+            context = read_context(connection, city)
         tell("reading the layers", "读取图层", 1, 1)
         table = prepare(
             scene.cameras,
@@ -181,12 +183,18 @@ def run_coverage(
             shutil.rmtree(home / "rasters" / path, ignore_errors=True)
         tell("writing the results", "写入结果", 1, 1)
         current.summary.update(figures(result, scene, tables))
+        if "coverage_by_grid" in tables:
+            current.summary["fairness"] = fairness(tables["coverage_by_grid"])
         _clear_store(home / "coverage")
     return CoverageReport(current.id, current.summary, result)
 
 
-def read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoDataFrame]:
-    """The layers that counts are told for, in EPSG ``srid``: grid cells, roads, banks, outfalls, schools and others."""
+def read_context(connection: sa.Connection, city: CityConfig) -> dict[str, gpd.GeoDataFrame]:
+    """The layers that counts are told for, in the analysis system: grid cells, roads, banks, outfalls, schools and others.
+
+    Railways are told by their fences.
+    """
+    srid = city.analysis_srid
     return {
         "cells": read_frame(
             connection,
@@ -221,12 +229,15 @@ def read_context(connection: sa.Connection, srid: int) -> dict[str, gpd.GeoDataF
             srid=srid,
             where=sa.text("kind IS DISTINCT FROM 'truck_ban'"),  # a zone of traffic, not a place to be watched
         ),
-        "railways": read_frame(
-            connection,
-            "railway",
-            columns=["name_zh", "admin_code"],
-            srid=srid,
-            where=sa.text("NOT coalesce(tunnel, false)"),
+        "railways": fence_lines(
+            read_frame(
+                connection,
+                "railway",
+                columns=["name_zh", "admin_code", "half_width_m"],
+                srid=srid,
+                where=sa.text("NOT coalesce(tunnel, false)"),
+            ),
+            distance_m=city.coverage.railway_fence_m,
         ),
         "poles": read_frame(connection, "pole", columns=["kind"], srid=srid),
         "schools": read_frame(
@@ -290,7 +301,7 @@ def work_out(
         tables["bank_coverage"] = bank_segments(result, context["banks"])
         tell("riverbank", "岸线统计", 1, 1)
     if len(context["outfalls"]):
-        tables["outfall_watch"] = outfall_watch(result, context["outfalls"], scene.cameras)
+        tables["outfall_watch"] = outfall_watch(result, context["outfalls"], scene.cameras, table, scene.surface)
     if len(context["schools"]):
         tell("schools", "学校统计", 0, 1)
         closed = scene.buildings.geometry.to_numpy()

@@ -8,8 +8,11 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
+from gis.cameras import CameraTable
 from gis.coverage import PRODUCTS, CoverageResult
 from gis.coverage_sampling import along_lines, by_polygons
+from gis.coverage_views import seen_by
+from gis.visibility_surface import Surface
 from grids.watch import CONFIRMED, NONE, OFFLINE, POSSIBLE, watch_points
 
 __all__ = ["SCHOOL_ROAD_M", "SCHOOL_ZONE_M", "outfall_watch", "school_coverage"]
@@ -19,8 +22,14 @@ SCHOOL_ROAD_M = 150.0
 SCHOOL_ZONE_M = 200.0
 
 
-def outfall_watch(result: CoverageResult, outfalls: gpd.GeoDataFrame, cameras: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Rows of layer ``outfall_watch``: for each outfall, by how many cameras it is seen and at what density.
+def outfall_watch(
+    result: CoverageResult,
+    outfalls: gpd.GeoDataFrame,
+    cameras: gpd.GeoDataFrame,
+    table: CameraTable,
+    surface: Surface,
+) -> gpd.GeoDataFrame:
+    """Rows of layer ``outfall_watch``: for each outfall, by which cameras it is seen and at what density.
 
     Parameters
     ----------
@@ -28,6 +37,8 @@ def outfall_watch(result: CoverageResult, outfalls: gpd.GeoDataFrame, cameras: g
         With ``id``, ``name_zh``, ``code_local``, ``code_national``, ``admin_code``.
     cameras : GeoDataFrame of points
         For the distance to the nearest one.
+    table, surface
+        What the result was computed from; of the cameras those suffice that can see an outfall.
     """
     x, y = outfalls.geometry.x.to_numpy(), outfalls.geometry.y.to_numpy()
     watch = watch_points(result, x, y)
@@ -47,6 +58,7 @@ def outfall_watch(result: CoverageResult, outfalls: gpd.GeoDataFrame, cameras: g
             "cameras_possible": watch.possible,
             "cameras_online": watch.confirmed,
             "best_density_px_m": watch.density_px_m,
+            "camera_ids": _watchers(result, x, y, watch.confirmed, table, surface),
         },
         geometry=outfalls.geometry.to_numpy(),
         crs=outfalls.crs,
@@ -56,6 +68,28 @@ def outfall_watch(result: CoverageResult, outfalls: gpd.GeoDataFrame, cameras: g
         (_, _), distance = tree.query_nearest(outfalls.geometry.to_numpy(), all_matches=False, return_distance=True)
         frame["nearest_camera_m"] = np.round(distance, 1)
     return frame
+
+
+def _watchers(
+    result: CoverageResult,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    confirmed: NDArray[np.int64],
+    table: CameraTable,
+    surface: Surface,
+) -> NDArray[np.object_]:
+    """Of each place the ids of the online cameras that surely see it, in their order."""
+    out = np.empty(len(x), dtype=object)
+    for row in range(len(out)):
+        out[row] = []
+    seen = np.flatnonzero(confirmed > 0)
+    if len(seen):
+        found = seen_by(table, surface, x[seen], y[seen], target_height_m=result.target_height_m, mode=result.mode)
+        for camera, place in zip(found.camera, seen[found.place], strict=True):
+            out[place].append(str(table.id[camera]))
+        for at in seen:
+            out[at].sort()
+    return out
 
 
 def _school_state(entrances: int, confirmed: int, possible: int) -> str:

@@ -63,7 +63,9 @@ def find_gaps(
         A coverage and what it was computed from.
     cells : GeoDataFrame
         Grid cells (polygons) with ``grid_code``, ``admin_code``; road gaps are told by cell.
-    roads, railways : GeoDataFrame of lines
+    roads : GeoDataFrame of lines
+    railways : GeoDataFrame of lines
+        Their fences, from `grids.fence.fence_lines`.
     crossings : array of points
     bank : GeoDataFrame
         Stretches from `grids.coverage_bank.bank_segments`.

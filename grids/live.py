@@ -159,7 +159,7 @@ class LiveCoverage:
         """Read a city and compute its coverage as it is; takes as long as a coverage run."""
         with database.begin(readonly=True, snapshot=True) as connection:
             scene = read_scene(connection, city, home, cell_m=cell_m)
-            context = read_context(connection, city.analysis_srid)
+            context = read_context(connection, city)
         return cls(
             scene, context, city, mode=mode, workers=workers, store=home / "coverage", progress=progress, cancel=cancel
         )
@@ -255,7 +255,9 @@ class LiveCoverage:
             tables["coverage_by_grid"] = changed_units(
                 self.area, tables["coverage_by_grid"], sums, touched, len(middle.result.densities_px_m)
             )
-        changed_places(self.area, middle.result, tables, boxes, was, now, lambda: middle.cameras)
+        changed_places(
+            self.area, middle.result, tables, boxes, was, now, lambda: middle.cameras, reach, table, self.scene.surface
+        )
         changed_causes(tables, boxes, reach, table, self.scene.surface)
         tables["coverage_gap"] = changed_gaps(self.area, middle.result, tables, boxes, reach, table, self.scene.surface)
         done = replace(middle, tables=tables, sums=sums)

@@ -4,7 +4,7 @@ Each part takes the rows as they were, finds those that may differ, has them mad
 place; the order of rows is that of a full run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ def _found(tree: shapely.STRtree, shapes: Shapes) -> Numbers:
     return np.unique(tree.query(shapes, predicate="intersects")[1]).astype(np.int64)
 
 
-def _meeting(shapes: Shapes, ground: Shapes) -> Numbers:
+def _meeting(shapes: Shapes, ground: Iterable[Any]) -> Numbers:
     """Numbers of shapes that meet any piece of ground, rising; for few pieces of ground and any number of shapes."""
     found = np.zeros(len(shapes), dtype=np.bool_)
     if len(shapes):
@@ -189,6 +189,9 @@ def changed_places(
     was: gpd.GeoDataFrame,
     now: gpd.GeoDataFrame,
     cameras: Callable[[], gpd.GeoDataFrame],
+    reach: Shapes,
+    table: CameraTable,
+    surface: Surface,
 ) -> None:
     """Rows of bank, outfalls and schools in ``tables``, in place; causes are left empty where rows are new."""
     if "bank_coverage" in tables:
@@ -205,9 +208,10 @@ def changed_places(
         moved = np.zeros(len(old), dtype=np.bool_)
         for point in np.concatenate([was.geometry.to_numpy(), now.geometry.to_numpy()]):
             moved |= ~(shapely.distance(shapes, point) > nearest + 0.1)
-        rows = np.union1d(_meeting(shapes, boxes), np.flatnonzero(moved))
+        # where one camera takes the place of another counts stay, but not who watches
+        rows = np.union1d(_meeting(shapes, [*boxes, *reach]), np.flatnonzero(moved))
         if len(rows):
-            fresh = outfall_watch(result, area.outfalls.iloc[rows], cameras())
+            fresh = outfall_watch(result, area.outfalls.iloc[rows], cameras(), _nearby(table, shapes[rows]), surface)
             fresh.index = pd.Index(rows)
             fresh["cause"] = _UNTOLD
             tables["outfall_watch"] = _spliced(old, rows, fresh)

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from gis.settings import CityConfig
 from grids.coverage import INPUT_LAYERS, Step, figures
+from grids.fairness import fairness
 from grids.live import LiveCoverage, LiveState
 from grids.scene import read_cameras
 from layers.access import SYSTEM, Principal
@@ -96,6 +97,8 @@ class LiveResults:
             for path in old:
                 shutil.rmtree(home / "rasters" / path, ignore_errors=True)
             current.summary.update(figures(result, self.live.scene, _strip(self.state.tables)))
+            if "coverage_by_grid" in self.state.tables:
+                current.summary["fairness"] = fairness(self.state.tables["coverage_by_grid"])
             self.run: Run = current
         self.rounds = 0
 
@@ -204,6 +207,8 @@ def _differences(
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return value
     if pd.isna(value):
         return None
     return value.item() if isinstance(value, np.generic) else value

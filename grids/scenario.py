@@ -99,7 +99,7 @@ def compare(
         tell("reading the layers", "读取图层", 0, 1)
         with database.begin(readonly=True, snapshot=True) as connection:
             scene = read_scene(connection, city, home, cell_m=cell_m)
-            context = read_context(connection, city.analysis_srid)
+            context = read_context(connection, city)
         tell("reading the layers", "读取图层", 1, 1)
         scenes = [
             replace(scene, cameras=changed_register(scene.cameras, scenario, city)) for scenario in (base, changed)

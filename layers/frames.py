@@ -225,9 +225,13 @@ def change_results(
         for name, (ids, told) in values.items():
             field = declaration.field(name)
             kind = kinds.get(field.type, "text")
+            value = "n.value"
+            if field.type == "text[]":  # an array of arrays would have to be rectangular
+                told = [None if items is None else "\x1f".join(items) for items in told]
+                value = "string_to_array(n.value, chr(31))"
             connection.execute(
                 sa.text(
-                    f'UPDATE {table} AS t SET "{field.name}" = n.value FROM'
+                    f'UPDATE {table} AS t SET "{field.name}" = {value} FROM'
                     f" unnest(cast(:ids AS uuid[]), cast(:told AS {kind}[])) AS n (id, value) WHERE t.id = n.id"
                 ),
                 {"ids": list(ids), "told": list(told)},

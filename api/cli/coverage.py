@@ -358,6 +358,7 @@ def _text(app: AppContext, run_id: UUID, summary: dict[str, Any]) -> str:
                 f"路口 {cells['crossings_confirmed']:,}/{cells['crossings']:,}",
             )
         )
+    lines += [_fairness_text(app, kind, told) for kind, told in summary.get("fairness", {}).items()]
     if "bank_m" in summary:
         metres = summary["bank_m"]
         total = sum(metres.values())
@@ -373,3 +374,18 @@ def _text(app: AppContext, run_id: UUID, summary: dict[str, Any]) -> str:
             states = ", ".join(f"{state} {n}" for state, n in summary[key].items())
             lines.append(app.text(f"{en}: {states}", f"{zh}：{states}"))
     return "\n".join(lines)
+
+
+_KINDS = {"county": ("counties", "县区"), "street": ("streets", "街道"), "urban_rural": ("urban-rural classes", "城乡分类")}
+
+
+def _fairness_text(app: AppContext, kind: str, told: dict[str, Any]) -> str:
+    """How evenly units of a kind are watched, in one line."""
+    en, zh = _KINDS[kind]
+    worst, best = told["worst"], told["best"]
+    return app.text(
+        f"{told['units']:,} {en}: {_percent(worst['share'])} ({worst['name_zh'] or worst['code']}) to {_percent(best['share'])}"
+        f" ({best['name_zh'] or best['code']}), spread {_percent(told['spread'])}, {told['below_half']:,} below half of the whole",
+        f"{zh} {told['units']:,} 个：最低 {_percent(worst['share'])}（{worst['name_zh'] or worst['code']}），最高 {_percent(best['share'])}"
+        f"（{best['name_zh'] or best['code']}），离散 {_percent(told['spread'])}，不足全体一半的 {told['below_half']:,} 个",
+    )

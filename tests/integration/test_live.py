@@ -148,6 +148,16 @@ def test_a_change_and_back_is_nothing(live: LiveCoverage, city: CityConfig) -> N
     assert back.result.same_as(live.start.result)
     for layer, rows in live.start.tables.items():
         pd.testing.assert_frame_equal(plain(back.tables[layer]), plain(rows), check_exact=True)
+    # another camera in the place of one: counts stay, but not who watches the outfall
+    outfall = live.context["outfalls"].geometry.iloc[0]
+    one = row.assign(id="one", device_code=None, azimuth_deg=0.0, ptz_type=3, tilt_deg=20.0, net_status="on")
+    one["geom"] = gpd.points_from_xy([outfall.x], [outfall.y - 20.0], crs=row.crs)
+    first = live.change(live.start, [], one).state
+    assert first.tables["outfall_watch"]["camera_ids"].iloc[0] == ["one"]
+    other = live.change(first, ["one"], one.assign(id="twin"))
+    assert other.chunks == ()
+    assert_as_a_full_run(live, other.state, city)
+    assert other.state.tables["outfall_watch"]["camera_ids"].iloc[0] == ["twin"]
     nothing = live.change(live.start, [], row.iloc[:0])
     assert nothing.chunks == ()
     assert plain(nothing.state.tables["coverage_gap"]).equals(plain(live.start.tables["coverage_gap"]))

@@ -8,13 +8,15 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gis.cameras import prepare
+from gis.cameras import CameraTable, prepare
 from gis.coverage import CoverageResult, compute
-from gis.visibility_surface import Surface
+from gis.visibility_surface import Buildings, Surface
 from grids.causes import main_cause
 from grids.coverage_bank import bank_segments, station
 from grids.coverage_places import outfall_watch, school_coverage
 from grids.coverage_units import cover_cells, roll_up
+from grids.fairness import fairness
+from grids.fence import fence_lines
 from grids.gaps import find_gaps
 from grids.roads import road_crossings
 from grids.watch import watch_of_counts, watch_points
@@ -112,7 +114,7 @@ def test_bank_is_cut_into_all_its_stretches(result: CoverageResult) -> None:
     assert (against["start_m"] <= against["end_m"]).all()
 
 
-def test_outfalls(result: CoverageResult) -> None:
+def test_outfalls(result: CoverageResult, table: CameraTable) -> None:
     outfalls = gpd.GeoDataFrame(
         {
             "id": list("abcd"), "name_zh": list("甲乙丙丁"), "code_national": [None, "N2", None, None], "code_local": ["L1", "L2", "L3", "L4"],
@@ -121,10 +123,106 @@ def test_outfalls(result: CoverageResult) -> None:
         geometry=gpd.points_from_xy([0.5, 200.5, 400.5, 900.5], [40.5, 40.5, 40.5, 40.5]),
         crs=CRS,
     ).rename_geometry("geom")  # fmt: skip
-    frame = outfall_watch(result, outfalls, CAMERAS)
+    frame = outfall_watch(result, outfalls, CAMERAS, table, SURFACE)
     assert list(frame["watch_state"]) == ["single", "possible", "offline", "unwatched"]
     assert list(frame["outfall_code"]) == ["L1", "N2", "L3", "L4"]
     assert frame["nearest_camera_m"].iloc[0] == 40.0
+    assert list(frame["camera_ids"]) == [["fixed"], [], [], []]
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=4, deadline=None)
+def test_who_watches_an_outfall_is_who_loses_it_by_failing(mode: str, seed: int) -> None:
+    """Against the slowest way: the coverage of each camera alone, on a town with a wall."""
+    rng = np.random.default_rng(seed)
+    n = 9
+    cameras = gpd.GeoDataFrame(
+        {
+            "id": [f"c{k}" for k in range(n)],
+            "azimuth_deg": rng.uniform(0, 360, n).round(1),
+            "ptz_type": [3] * n,
+            "hfov_deg": [90.0] * n,
+            "vfov_deg": [70.0] * n,
+            "tilt_deg": [30.0] * n,
+            "mount_height_m": [6.0] * n,
+            "res_w_px": [2560] * n,
+            "view_dist_m": rng.uniform(20, 60, n).round(1),
+            "net_status": rng.choice(["on", "on", "off"], n),
+        },
+        geometry=gpd.points_from_xy(rng.uniform(0, 80, n), rng.uniform(0, 80, n)),
+        crs=CRS,
+    )
+    outfalls = gpd.GeoDataFrame(
+        {name: [None] * 25 for name in ("id", "name_zh", "code_national", "code_local", "admin_code")},
+        geometry=gpd.points_from_xy(rng.uniform(0, 80, 25), rng.uniform(0, 80, 25)),
+        crs=CRS,
+    ).rename_geometry("geom")
+    walls = np.array([shapely.box(20, 38, 60, 42), shapely.box(50, 10, 54, 30)])
+    town = Surface(cell_m=1.0, buildings=Buildings.from_polygons(walls, np.array([9.0, 4.0])))
+    table = prepare(cameras)
+    frame = outfall_watch(compute(table, town, mode=mode, workers=1), outfalls, cameras, table, town)
+    x, y = outfalls.geometry.x.to_numpy(), outfalls.geometry.y.to_numpy()
+    alone = [
+        watch_points(compute(prepare(cameras.iloc[[k]]), town, mode=mode, workers=1), x, y).confirmed > 0 for k in range(n)
+    ]
+    for row in range(25):
+        assert frame["camera_ids"].iloc[row] == [f"c{k}" for k in range(n) if alone[k][row]]
+        assert len(frame["camera_ids"].iloc[row]) == frame["cameras_confirmed"].iloc[row]
+
+
+def test_railways_are_watched_along_their_fences() -> None:
+    axes = [
+        shapely.LineString([(0, 0), (1000, 0)]),  # two tracks side by side: one corridor
+        shapely.LineString([(0, 5), (1000, 5)]),
+        shapely.LineString([(0, 300), (500, 300), (500, 800)]),
+    ]
+    railways = gpd.GeoDataFrame({"half_width_m": [None, 6.0, None]}, geometry=axes, crs=CRS).rename_geometry("geom")
+    fences = fence_lines(railways, distance_m=8.0)
+    assert fences.geometry.length.iloc[0] == pytest.approx(1000, abs=1)  # the south side
+    assert fences.geometry.iloc[0].bounds[3] == pytest.approx(-8, abs=0.01)
+    assert fences.geometry.length.iloc[1] == pytest.approx(1000, abs=1)
+    assert fences.geometry.iloc[1].bounds[1] == pytest.approx(11, abs=0.01)
+    # a bend: the inner side is shorter by two widths, the outer longer by a quarter of a circle
+    assert fences.geometry.length.iloc[2] == pytest.approx(1000 + 1000 - 2 * 8 + np.pi * 8 / 2, abs=0.5)
+    # plainly: every step of every fence lies as far from its axis as it should, and inside no other strip
+    for k, (axis, half) in enumerate(zip(axes, (8.0, 6.0, 8.0), strict=True)):
+        line = fences.geometry.iloc[k]
+        for part in shapely.get_parts(line):
+            for t in np.linspace(0, 1, 101):
+                here = part.interpolate(t, normalized=True)
+                assert here.distance(axis) == pytest.approx(half, abs=0.1)
+                for other, width in zip(axes, (8.0, 6.0, 8.0), strict=True):
+                    assert here.distance(other) > width - 0.2
+
+
+def test_fairness_against_plain_counting() -> None:
+    rng = np.random.default_rng(4)
+    share, ground = rng.uniform(0, 0.6, 12).round(3), rng.uniform(1, 9, 12).round(1)
+    rows = gpd.GeoDataFrame(
+        {
+            "unit_kind": ["street"] * 12,
+            "admin_code": [f"4205020{k:02d}000" for k in range(12)],
+            "name_zh": [f"街{k}" for k in range(12)],
+            "urban_rural": [None] * 12,
+            "public_m2": [*ground[:11], 0.0],
+            "online_overview": [*share[:11], np.nan],
+        }
+    )
+    told = fairness(rows)["street"]
+    seen = sum(s * g for s, g in zip(share[:11], ground[:11], strict=True))
+    whole = seen / sum(ground[:11])
+    assert told["units"] == 11
+    assert told["share"] == pytest.approx(whole, abs=1e-4)
+    assert told["worst"]["share"] == share[:11].min()
+    assert told["best"]["share"] == share[:11].max()
+    assert told["ratio"] == pytest.approx(share[:11].min() / share[:11].max(), abs=1e-4)
+    assert told["spread"] == pytest.approx(
+        sum(abs(s - whole) * g for s, g in zip(share[:11], ground[:11], strict=True)) / sum(ground[:11]), abs=1e-4
+    )
+    assert told["below_half"] == sum(s < whole / 2 for s in share[:11])
+    assert [unit["share"] for unit in told["least"]] == sorted(share[:11])[:5]
+    assert fairness(rows.assign(online_overview=0.0))["street"]["ratio"] is None
 
 
 def test_schools(result: CoverageResult) -> None:
