@@ -24,7 +24,21 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import edits, items, pages, processes, rasters, records, river, rules, scenarios, schemas, styles, tiles
+from api import (
+    changes,
+    edits,
+    items,
+    pages,
+    processes,
+    rasters,
+    records,
+    river,
+    rules,
+    scenarios,
+    schemas,
+    styles,
+    tiles,
+)
 from api.access import key_in_address
 from api.asking import language, reject_unknown
 from api.formats import preload
@@ -277,6 +291,8 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         Route("/rules/{rule}", rules.get_rule),
         Route("/scenarios", scenarios.get_scenarios),
         Route("/scenarios/preview", scenarios.post_preview, methods=["POST"]),
+        Route("/changes", changes.get_changes),
+        Route("/changes/{change}/undo", changes.post_undo, methods=["POST"]),
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
         Route("/metrics", get_metrics),

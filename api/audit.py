@@ -7,6 +7,7 @@ import asyncio
 import datetime as dt
 import logging
 import re
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ import orjson
 from api.reader import Reader
 from gis.errors import BackendError
 from layers.access import Principal
+from layers.database import Database
 from layers.declaration import LayerDeclaration
 
 __all__ = ["Reads"]
@@ -33,10 +35,10 @@ class Reads:
     What a reading touches is taken from its SQL, so that no route can forget it; routes add only what they answer from memory.
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, database: Database) -> None:
+        self._reader, self._database = reader, database
         self._names: re.Pattern[str] | None = None
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: deque[dict[str, Any]] = deque()  # threads add to it
         self._task: asyncio.Task[None] | None = None
         self._rounds = 0
 
@@ -47,7 +49,7 @@ class Reads:
 
     def start(self) -> None:
         """Begin to write in the background, and be told of each reading."""
-        self._reader.on_read = self.seen
+        self._reader.on_read = self._database.on_read = self.seen
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -57,7 +59,7 @@ class Reads:
             await asyncio.gather(self._task, return_exceptions=True)
         await self._write()
 
-    def seen(self, principal: Principal, sql: str, rows: int) -> None:
+    def seen(self, principal: Principal, sql: str, rows: int | None) -> None:
         """A statement was answered for the holder of a key."""
         if self._names is None:
             return
@@ -87,13 +89,12 @@ class Reads:
         self._rounds += 1
         if not self._waiting and self._rounds % _SEAL_ROUNDS:
             return
-        batch, self._waiting = self._waiting, []
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             await self._reader.plain("SELECT baige_sys.audit_reads(%s::jsonb)", (orjson.dumps(batch).decode(),))
         except BackendError as error:
-            self._waiting = [*batch, *self._waiting]
+            self._waiting.extendleft(reversed(batch))
             log.warning("%d reads wait for the audit: %s", len(self._waiting), error.message)
             if len(self._waiting) > _KEPT_MOST:
-                for entry in self._waiting:
-                    log.error("read not in the audit: %s", orjson.dumps(entry).decode())
-                self._waiting = []
+                while self._waiting:
+                    log.error("read not in the audit: %s", orjson.dumps(self._waiting.popleft()).decode())

@@ -1,5 +1,6 @@
 """The API document (OpenAPI 3.0.3): every route and parameter that there is, with all schemas in the document itself."""
 
+from collections.abc import Callable
 from typing import Any
 
 from api.asking import FORMATS
@@ -173,6 +174,21 @@ def _write_schema(source: Source) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _add_changes(paths: dict[str, Any], add: Callable[..., None]) -> None:
+    """Change sets, and taking one back."""
+    data, whole = document(None, html=False), {"type": "integer", "minimum": 1}
+    add("/changes", "Change sets that the asker may see, the newest first", data, "changes")
+    asked: dict[str, dict[str, Any]] = {"layer": {"type": "string"}, "limit": {**whole, "maximum": 1000, "default": 100}, "before": whole}
+    paths["/changes"]["get"]["parameters"] += [parameter(n, schema, n) for n, schema in asked.items()]
+    add("/changes/{change}/undo", "Take a change set back, whole or not at all", data, "undoChange", "change", method="post")
+    undo = paths["/changes/{change}/undo"]["post"]
+    note = {"type": "string", "maxLength": 500}
+    undo["requestBody"] = {"content": {JSON: {"schema": {"type": "object", "additionalProperties": False, "properties": {"note": note}}}}}
+    for operation, codes in ((undo, ("403", "409", "413", "415")), (paths["/changes"]["get"], ("403",))):
+        for code in codes:
+            operation["responses"][code] = ref("responses", code)
+
+
 def _add_river_and_rules(paths: dict[str, Any]) -> None:
     """The river's stations, and the rules with their waivers."""
     plain = ["f", "lang"]
@@ -215,6 +231,7 @@ def _add_river_and_rules(paths: dict[str, Any]) -> None:
     for operation in (preview, paths["/scenarios"]["get"]):
         for code in ("403", "409", "413", "415"):
             operation["responses"][code] = ref("responses", code)
+    _add_changes(paths, add)
     add("/rules", "Rules and their sources", data, "rules")
     add("/rules/{rule}", "A rule and its source", data, "rule", "rule")
     add("/rules/waivers", "Waivers of findings", data, "waivers")

@@ -18,7 +18,7 @@ from api.asking import read_format, reject_unknown
 from api.problems import problem
 from api.state import State
 from gis.errors import Forbidden, InputError, NotFound, Unauthorized
-from grids.desk import Desk, Look
+from grids.desk import INPUTS, Desk, Look
 from grids.scenario_changes import Scenario
 from grids.scenario_rows import scenario_of
 from layers.access import Principal
@@ -49,6 +49,11 @@ async def _planner(request: Request) -> tuple[State, Principal]:
     return state, principal
 
 
+def _of_the_city(principal: Principal) -> bool:
+    """Whether somebody sees all that the desk counts, which it keeps for whoever asks next."""
+    return principal.role == "admin" or not principal.district
+
+
 def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -61,7 +66,8 @@ async def get_scenarios(request: Request) -> Response:
     rows = await state.reader.fetch(principal, Fragment(_LISTED), timeout_s=state.serve.statement_timeout_s)
     found = [{"name": _text(name), "changes": int(_text(n)), "changed_at": _text(at)} for name, n, at in rows]
     types = [{"name": name, **kind.model_dump(exclude_none=True)} for name, kind in state.city.camera_types.items()]
-    ready = BackgroundTask(asyncio.to_thread, _desk(request, state).get_ready)  # who asks for scenarios will soon move a camera
+    # who asks for scenarios will soon move a camera
+    ready = BackgroundTask(asyncio.to_thread, _desk(request, state).get_ready) if _of_the_city(principal) else None
     return Response(orjson.dumps({"scenarios": found, "types": types}), headers=_HEADERS, media_type="application/json", background=ready)
 
 
@@ -72,6 +78,11 @@ async def post_preview(request: Request) -> Response:
     """
     reject_unknown(request.query_params, ("lang",))
     state, principal = await _planner(request)
+    if not _of_the_city(principal):
+        raise Forbidden(
+            "A preview counts cameras, outfalls and ground on both sides of a border; it is for planners of the whole city.",
+            zh="预览会统计区界两侧的摄像机、排污口和地面，仅限全市规划员使用。",
+        )
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         return problem(415, "Content-Type: application/json")
     try:
@@ -86,6 +97,8 @@ async def post_preview(request: Request) -> Response:
     scenario = scenario_of(rows, "preview")
     await _own_cameras(state, principal, scenario)
     look = await asyncio.to_thread(_desk(request, state).look, scenario, focus)
+    for layer in INPUTS:  # the desk may have answered from what it had read for somebody else
+        state.reads.note(principal, layer)
     answer = _answer(look)
     last = next((row for row in reversed(rows) if row.get("camera") in (focus or [row.get("camera")])), None)
     if last is not None and isinstance(last.get("lon"), int | float) and isinstance(last.get("lat"), int | float):
@@ -98,7 +111,7 @@ async def post_preview(request: Request) -> Response:
 def _desk(request: Request, state: State) -> Desk:
     found: Desk | None = getattr(request.app.state, "desk", None)
     if found is None:
-        found = request.app.state.desk = Desk(state.database, state.city, state.settings.home)
+        found = request.app.state.desk = Desk(state.database, state.city, state.settings.home, principal=Principal("planner"))
     return found
 
 

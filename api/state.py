@@ -81,7 +81,7 @@ class State:
     counting: dict[Any, "asyncio.Task[int | None]"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.reads = Reads(self.reader)
+        self.reads = Reads(self.reader, self.database)
         self.limits = Limits(rate_per_s=self.serve.key_rate_per_s, burst=self.serve.key_burst, workers=self.serve.workers)
 
     def crs(self, source: Source) -> dict[str, ApiCRS]:

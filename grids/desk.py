@@ -31,12 +31,14 @@ from gis.visibility_surface import Surface
 from grids.scenario import follow
 from grids.scenario_changes import Scenario, changed_register
 from grids.scene import Ground, read_ground, surface_of
+from layers.access import SYSTEM, Principal
 from layers.database import Database
 from layers.frames import read_frame
 
-__all__ = ["Desk", "Look"]
+__all__ = ["INPUTS", "Desk", "Look"]
 
-_INPUTS = ("camera_site", "building", "water", "road", "outfall")
+#: Layers that a look reads.
+INPUTS = ("camera_site", "building", "water", "road", "outfall")
 _CORNER_M = 256.0  # places looked at begin and end on these, so that a short drag stays in one
 _SIDE_MAX_M = 6000.0
 _PLACES_KEPT = 12
@@ -88,10 +90,12 @@ class Desk:
     ----------
     home : Path
         ``BAIGE_HOME``, where the rasters are.
+    principal : Principal
+        With whose rights cameras and ground are read; what was read is kept for all who ask, who must therefore see as much.
     """
 
-    def __init__(self, database: Database, city: CityConfig, home: Path) -> None:
-        self._database, self._city, self._home = database, city, home
+    def __init__(self, database: Database, city: CityConfig, home: Path, *, principal: Principal = SYSTEM) -> None:
+        self._database, self._city, self._home, self._principal = database, city, home, principal
         self._lock = Lock()
         self._known: tuple[Any, ...] = ()
         self._ground: Ground | None = None
@@ -99,7 +103,7 @@ class Desk:
 
     def get_ready(self) -> None:
         """Read cameras and terrain, so that the first look does not wait for them."""
-        with self._lock, self._database.begin(readonly=True, snapshot=True) as connection:
+        with self._lock, self._database.begin(self._principal, readonly=True, snapshot=True) as connection:
             self._current(connection)
 
     def look(self, scenario: Scenario, focus: Iterable[str] | None = None) -> Look:
@@ -125,7 +129,7 @@ class Desk:
                 f"At most {_CAMERAS_MAX} cameras at once; compare the whole scenario instead.",
                 zh=f"一次最多查看 {_CAMERAS_MAX} 台摄像机，更多请作整体对比。",
             )
-        with self._lock, self._database.begin(readonly=True, snapshot=True) as connection:
+        with self._lock, self._database.begin(self._principal, readonly=True, snapshot=True) as connection:
             ground = self._current(connection)
             register = changed_register(ground.cameras, scenario, self._city)
             names = _ids_of(ground.cameras, wanted)
@@ -154,7 +158,7 @@ class Desk:
     def _current(self, connection: Connection) -> Ground:
         counters = connection.execute(
             sa.text("SELECT name, change_counter FROM baige_sys.layer WHERE name = ANY(:names) ORDER BY name"),
-            {"names": list(_INPUTS)},
+            {"names": list(INPUTS)},
         ).all()
         rasters = connection.exec_driver_sql(
             "SELECT count(*), max(created_at) FROM baige_sys.raster WHERE kind = 'dem'"

@@ -1,7 +1,7 @@
 """The database: connections, transactions under a principal, and the one place where driver errors become ours."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,7 +108,14 @@ class Database:
         ``postgresql://…`` or ``postgresql+psycopg://…``.
     pool_size : int
         Connections kept open.
+
+    Attributes
+    ----------
+    on_read : callable, optional
+        Told of each statement of a read-only transaction of somebody with a key: who, its SQL, its rows (None where not counted).
     """
+
+    on_read: Callable[[Principal, str, int | None], None] | None = None
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
         parsed = make_url(url)
@@ -128,6 +135,12 @@ class Database:
                 "options": "-c search_path=public -c client_connection_check_interval=1000",
             },
         )
+        sa.event.listen(self.engine, "after_cursor_execute", self._executed)
+
+    def _executed(self, connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        reader = connection.get_execution_options().get("baige_reader")
+        if reader is not None and self.on_read is not None:
+            self.on_read(reader, statement, cursor.rowcount if cursor.rowcount >= 0 else None)
 
     @property
     def conninfo(self) -> str:
@@ -165,6 +178,8 @@ class Database:
                 connection = connection.execution_options(
                     isolation_level="REPEATABLE READ" if snapshot else "READ COMMITTED", postgresql_readonly=readonly
                 )
+            if readonly and principal.key_id and self.on_read is not None:
+                connection = connection.execution_options(baige_reader=principal)
             with connection.begin():
                 sql, values = principal_settings(principal, timeout_s=timeout_s)
                 connection.exec_driver_sql(sql, values)

@@ -72,8 +72,13 @@ def _layer_of(connection: Connection, change: int) -> LayerDeclaration:
     return declaration
 
 
-def undo(database: Database, change: int, *, principal: Principal = SYSTEM, note: str | None = None) -> Undone:
+def undo(database: Database, change: int, *, principal: Principal = SYSTEM, note: str | None = None, timeout_s: float | None = None) -> Undone:
     """Take change set ``change`` back.
+
+    Parameters
+    ----------
+    timeout_s : float, optional
+        Limit of each statement; where it is given, other writers are waited for no longer than 10 s.
 
     Raises
     ------
@@ -85,7 +90,9 @@ def undo(database: Database, change: int, *, principal: Principal = SYSTEM, note
         The principal may not change every feature that it touched.
     """
     # what the change touched is counted with the platform's own rights: what the asker may not see must not be left out in silence
-    with database.begin() as connection:
+    with database.begin(timeout_s=timeout_s) as connection:
+        if timeout_s is not None:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
         declaration = _layer_of(connection, change)
         layer, values, columns = declaration.name, {"change": change}, _columns(declaration)
 
@@ -99,7 +106,7 @@ def undo(database: Database, change: int, *, principal: Principal = SYSTEM, note
         connection.execute(sa.text(f'LOCK TABLE baige."{layer}" IN SHARE ROW EXCLUSIVE MODE'))
         later = connection.execute(sql(_LATER), values).fetchall()
         restored, brought_back, removed = connection.execute(sql(_COUNTS), values).one()
-        become(connection, principal)
+        become(connection, principal, timeout_s=timeout_s)
         if later:
             _refuse(connection, layer, change, [(str(i), by) for i, by in later], principal)
         if not restored + brought_back + removed:
@@ -118,11 +125,11 @@ def undo(database: Database, change: int, *, principal: Principal = SYSTEM, note
         return Undone(made.id, layer, again, back, gone)
 
 
-def become(connection: Connection, principal: Principal) -> None:
+def become(connection: Connection, principal: Principal, *, timeout_s: float | None = None) -> None:
     """Go on in this transaction under ``principal``."""
     from layers.database import principal_settings
 
-    sql, values = principal_settings(principal)
+    sql, values = principal_settings(principal, timeout_s=timeout_s)
     connection.exec_driver_sql(sql, values)
 
 

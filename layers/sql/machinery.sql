@@ -93,7 +93,7 @@ CREATE TRIGGER announce_registry AFTER INSERT OR DELETE OR UPDATE OF declaration
 
 GRANT USAGE ON SCHEMA baige, baige_history, baige_sys TO {roles};
 GRANT SELECT ON baige_sys.layer, baige_sys.storage, baige_sys.reclassified TO {roles};
-GRANT SELECT ON baige_sys.change_set, baige_sys.load_run, baige_sys.quarantine TO baige_admin;
+GRANT SELECT ON baige_sys.load_run, baige_sys.quarantine TO baige_admin;
 -- Photos follow their inspection and its outfall: the policies of both apply to the asking role.
 ALTER TABLE baige_sys.inspection_photo ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS of_outfall ON baige_sys.inspection_photo;

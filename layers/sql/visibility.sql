@@ -25,3 +25,13 @@ CREATE OR REPLACE VIEW baige_sys.run_brief WITH (security_barrier) AS
     SELECT id, kind, title, scenario, software, synthetic, state, started_at, finished_at FROM baige_sys.run;
 REVOKE ALL ON baige_sys.run_brief FROM {roles};
 GRANT SELECT ON baige_sys.run_brief TO baige_viewer, baige_officer, baige_planner, baige_admin;
+-- Change sets: a key of a district sees its own, keys for the whole city see all.
+ALTER TABLE baige_sys.change_set ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON baige_sys.change_set FROM {roles};
+DROP POLICY IF EXISTS read_staff ON baige_sys.change_set;
+CREATE POLICY read_staff ON baige_sys.change_set FOR SELECT TO baige_officer, baige_planner
+    USING (coalesce(current_setting('baige.district', true), '') = ''
+           OR (actor = current_setting('baige.key_id', true) AND current_setting('baige.key_id', true) <> ''));
+DROP POLICY IF EXISTS read_admin ON baige_sys.change_set;
+CREATE POLICY read_admin ON baige_sys.change_set FOR SELECT TO baige_admin USING (true);
+GRANT SELECT ON baige_sys.change_set TO baige_officer, baige_planner, baige_admin;

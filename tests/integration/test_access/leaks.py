@@ -275,7 +275,7 @@ def _platform(city: City, database: Database) -> None:
             ),
             {"l": load, "r": json.dumps({"x": city.word("", "row in quarantine")})},
         )
-        connection.execute(sa.text("UPDATE baige_sys.change_set SET note = :n"), {"n": city.word("", "note of a change")})
+        connection.execute(sa.text("UPDATE baige_sys.change_set SET note = :n"), {"n": city.word(STAFF, "note of a change")})
 
 
 def put_rasters(city: City, database: Database, home: Path) -> None:
