@@ -14,6 +14,7 @@ from api.asking import reject_unknown
 from api.rasters import known_rasters
 from api.state import State
 from gis.errors import InputError, NotFound
+from layers.access import Principal
 from layers.rasters import dem_window
 
 __all__ = ["get_relief", "shade"]
@@ -21,6 +22,7 @@ __all__ = ["get_relief", "shade"]
 _SIDE = 256
 _EARTH_M = 20037508.342789244
 _ZOOM_MAX = 17
+_KEPT = {"Cache-Control": "private, max-age=3600", "Vary": "Authorization, X-API-Key, Cookie"}
 _SUN_AZIMUTH_DEG, _SUN_HEIGHT_DEG, _EXAGGERATION = 315.0, 45.0, 2.0
 
 
@@ -65,13 +67,13 @@ async def get_relief(request: Request) -> Response:
     visible = await known_rasters(state, principal)
     if not any(raster["kind"] == "dem" for raster in visible.values()):
         return Response(status_code=204)
-    body = await asyncio.to_thread(_tile, state, z, y, x)
+    body = await asyncio.to_thread(_tile, state, principal, z, y, x)
     if body is None:
-        return Response(status_code=204, headers={"Cache-Control": "private, max-age=3600"})
-    return Response(body, headers={"Cache-Control": "private, max-age=3600"}, media_type="image/png")
+        return Response(status_code=204, headers=_KEPT)
+    return Response(body, headers=_KEPT, media_type="image/png")
 
 
-def _tile(state: State, z: int, y: int, x: int) -> bytes | None:
+def _tile(state: State, principal: Principal, z: int, y: int, x: int) -> bytes | None:
     from PIL import Image
 
     side = 2 * _EARTH_M / 2**z
@@ -79,9 +81,10 @@ def _tile(state: State, z: int, y: int, x: int) -> bytes | None:
     cell = side / _SIDE
     try:
         # one cell more around, so that slopes go on over the edge
-        heights, _, _ = dem_window(
-            state.database, state.settings.home, (west - cell, north - side - cell, west + side + cell, north + cell), srid=3857, cell_m=cell
-        )
+        window = (west - cell, north - side - cell, west + side + cell, north + cell)
+        # under the asker's role, so that models that are not for him cast no shadow
+        with state.database.begin(principal, readonly=True) as connection:
+            heights, _, _ = dem_window(connection, state.settings.home, window, srid=3857, cell_m=cell)
     except NotFound:
         return None
     if np.isnan(heights).all():

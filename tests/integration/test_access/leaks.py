@@ -297,6 +297,10 @@ def put_rasters(city: City, database: Database, home: Path) -> None:
         grid = from_origin(111.2, 30.7, 0.001, 0.001)
         with rasterio.open(path, "w", driver="GTiff", width=16, height=16, count=1, dtype="float32", crs="EPSG:4326", transform=grid) as out:
             out.write(np.full((1, 16, 16), 5.0, "float32"))
+        with rasterio.open(
+            folder / f"{kind}-{classification}.flags.tif", "w", driver="GTiff", width=16, height=16, count=1, dtype="uint8", crs="EPSG:4326", transform=grid
+        ) as out:
+            out.write(np.zeros((1, 16, 16), "uint8"))
         city.raster_names[name] = city.markers[name]
         with database.begin() as connection:
             connection.execute(
@@ -369,8 +373,8 @@ def _decoded(body: bytes, media: str, path: str) -> str:
 
 def found_in(city: City, body: bytes, media: str, path: str) -> set[str]:
     """Keys of the markers that stand in an answer."""
-    # a TileJSON's centre is the middle of its bounds, which may be a marker by chance
-    text = re.sub(r'"center":\[[^]]*\]', "", _decoded(body, media, path))
+    # a TileJSON's centre is the middle of its bounds, the day an inspection is due some days after the last one: either may be a marker by chance
+    text = re.sub(r'"center":\[[^]]*\]|"due_on":"[^"]*"', "", _decoded(body, media, path))
     found = {w for pattern in (_WORD, _DAY, _UUID) for w in pattern.findall(text) if w in city.markers}
     for token in set(_NUMBER.findall(text)):
         value = float(token)
@@ -398,6 +402,7 @@ class Report:
     statuses: dict[int, int] = field(default_factory=dict)
     leaks: list[Leak] = field(default_factory=list)
     found: set[str] = field(default_factory=set)
+    broken: list[str] = field(default_factory=list)
 
 
 class Crawler:
@@ -418,6 +423,8 @@ class Crawler:
             for path, answer in zip(paths := list(paths), pool.map(self.get, paths), strict=True):
                 report.requests += 1
                 report.statuses[answer.status_code] = report.statuses.get(answer.status_code, 0) + 1
+                if answer.status_code >= 500:
+                    report.broken.append(f"{answer.status_code} {path}")
                 text = answer.content + str(dict(answer.headers)).encode()
                 media = answer.headers.get("content-type", "").split(";")[0]
                 if "+sqlite3" in media or "flatgeobuf" in media or "parquet" in media or "mapbox" in media:

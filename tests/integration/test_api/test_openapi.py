@@ -35,7 +35,7 @@ def test_every_route_is_described(served: Any) -> None:
     from api.app import _routes
 
     for route in _routes(served.state.settings):
-        if not isinstance(route, Route) or re.match(r"^/(portal|healthz|readyz|api$|TileMatrixSets)|.*/tilejson.json$", route.path):
+        if not isinstance(route, Route) or re.match(r"^/(portal|healthz|readyz|metrics|api$|TileMatrixSets)|.*/tilejson.json$", route.path):
             continue
         path = route.path.replace("{collection}", "kiosk").replace("{process}", "export").replace("{style}", "default")
         path = re.sub(r"\{[^}]*\}", "{}", path)

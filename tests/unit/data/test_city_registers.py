@@ -18,7 +18,7 @@ from layers.declaration import LayerDeclaration
 DECLARED = built_in()
 RESULTS = {name for name, declaration in DECLARED.items() if declaration.kind == "result"}
 #: Layers that hold decisions of users, not things of a city.
-NOT_GENERATED = RESULTS | {"rule_waiver"}
+NOT_GENERATED = RESULTS | {"rule_waiver", "camera_plan"}
 
 
 def _field_names(declaration: LayerDeclaration) -> set[str]:
