@@ -148,9 +148,12 @@ def test_only_what_the_role_may_see(database: Database, tmp_path: Path) -> None:
     assert count == 10
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8-sig").splitlines()))
     assert "Device code" not in rows[0]
-    assert "Name (Chinese)" in rows[0]
+    assert "Name (Chinese)" not in rows[0]  # names of cameras say where they stand
+    assert "Administrative code" in rows[0]
     district = export_layer(database, "camera_site", tmp_path / "b.csv", principal=Principal("officer", "420502"))
     assert district == COUNT // 2 + 5
+    rows = list(csv.DictReader((tmp_path / "b.csv").read_text(encoding="utf-8-sig").splitlines()))
+    assert {"Device code", "Name (Chinese)"} <= set(rows[0])
 
 
 def test_what_cannot_be_written(database: Database, tmp_path: Path) -> None:

@@ -297,9 +297,8 @@ def put_rasters(city: City, database: Database, home: Path) -> None:
         grid = from_origin(111.2, 30.7, 0.001, 0.001)
         with rasterio.open(path, "w", driver="GTiff", width=16, height=16, count=1, dtype="float32", crs="EPSG:4326", transform=grid) as out:
             out.write(np.full((1, 16, 16), 5.0, "float32"))
-        with rasterio.open(
-            folder / f"{kind}-{classification}.flags.tif", "w", driver="GTiff", width=16, height=16, count=1, dtype="uint8", crs="EPSG:4326", transform=grid
-        ) as out:
+        flags = folder / f"{kind}-{classification}.flags.tif"
+        with rasterio.open(flags, "w", driver="GTiff", width=16, height=16, count=1, dtype="uint8", crs="EPSG:4326", transform=grid) as out:
             out.write(np.zeros((1, 16, 16), "uint8"))
         city.raster_names[name] = city.markers[name]
         with database.begin() as connection:
