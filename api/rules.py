@@ -26,6 +26,7 @@ def _described(rule: Rule, state: State, lang: str) -> dict[str, Any]:
     return {
         "id": rule.id, "version": rule.version, "verdict": rule.verdict, "title": rule.title_zh if lang == "zh" else rule.title_en,
         "source": rule.source_zh if lang == "zh" else rule.source_en, "article": rule.article, "evidence": rule.evidence,
+        "note": rule.note_zh if lang == "zh" else rule.note_en,
         "valid_from": rule.valid_from, "valid_to": rule.valid_to, "layers": rule.layers, "measure": rule.measure,
         "distances": [case.model_dump() for case in rule.cases(state.city)] if rule.measure in ("distance", "far") else [],
         "title_zh": rule.title_zh, "title_en": rule.title_en, "source_zh": rule.source_zh, "source_en": rule.source_en,

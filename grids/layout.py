@@ -18,7 +18,16 @@ __all__ = ["LAYOUT_LAYERS", "LEVELS", "LayoutData", "containers_of", "read_layou
 LEVELS = ("ring", "zone", "grid", "point")
 
 #: Layers that a check of a layout reads.
-LAYOUT_LAYERS = ("layout_unit", "grid_cell", "community", "admin_area", "road", "camera_site", "coverage_by_grid")
+LAYOUT_LAYERS = (
+    "layout_unit",
+    "grid_cell",
+    "community",
+    "admin_area",
+    "road",
+    "camera_site",
+    "coverage_by_grid",
+    "water",
+)
 
 #: Roads farther than this outside the ring are not read: they lead to it only by those that are.
 _AROUND_M = 500.0
@@ -42,6 +51,10 @@ class LayoutData:
         Codes of grid cells that were retired.
     communities, streets, roads, cameras, coverage : GeoDataFrame
         ``coverage``: rows of ``coverage_by_grid`` by grid cell, empty where none was computed.
+    water : GeoDataFrame or None
+        None: not read.
+    retired_codes : tuple of str
+        Codes of units that an earlier version had and the version before this one had not.
     """
 
     layout: str
@@ -57,6 +70,8 @@ class LayoutData:
     roads: gpd.GeoDataFrame
     cameras: gpd.GeoDataFrame
     coverage: gpd.GeoDataFrame
+    water: gpd.GeoDataFrame | None = None
+    retired_codes: tuple[str, ...] = ()
 
 
 def read_layout(connection: Connection, layout: str, *, srid: int, all_roads: bool = False) -> LayoutData:
@@ -118,7 +133,19 @@ def read_layout(connection: Connection, layout: str, *, srid: int, all_roads: bo
     return LayoutData(
         layout, versions[layout], level["ring"], level["zone"], level["grid"], level["point"], cells,
         tuple(str(code) for code in void if code), communities, streets, roads, cameras, coverage,
+        read_frame(connection, "water", columns=[], srid=srid), _retired(connection, layout, versions[layout]),
     )  # fmt: skip
+
+
+def _retired(connection: Connection, layout: str, version: int) -> tuple[str, ...]:
+    rows = connection.execute(
+        sa.text(
+            "SELECT code FROM baige.layout_unit WHERE layout = :layout AND code IS NOT NULL GROUP BY code"
+            " HAVING min(coalesce(version, 1)) < :before AND count(*) FILTER (WHERE coalesce(version, 1) = :before) = 0"
+        ),
+        {"layout": layout, "before": version - 1},
+    )
+    return tuple(str(code) for code in rows.scalars())
 
 
 def containers_of(shapes: Any, homes: Any) -> np.ndarray[Any, np.dtype[np.int64]]:

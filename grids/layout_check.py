@@ -28,6 +28,7 @@ from grids.layout_judge import (
     weights_of,
 )
 from grids.layout_ring import Closure, judge_closures
+from grids.layout_units import judge_unit_codes, judge_water
 from layers.access import SYSTEM, Principal
 from layers.database import Database
 from layers.frames import replace_results
@@ -105,7 +106,7 @@ def judge_layout(
     """
     tell = progress or (lambda _en, _zh, _done, _total: None)
     tell("ring, zones and grids", "圈、片、格", 0, 4)
-    found = judge_counts(data, city)
+    found = judge_counts(data, city) + judge_unit_codes(data) + judge_water(data)
     graph = road_graph(data.roads, level=road_levels(data.roads)) if len(data.roads) else None
     faults, missed = judge_shapes(data, graph, tolerance_m=tolerance_m)
     found += faults

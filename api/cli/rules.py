@@ -30,6 +30,7 @@ def list_(app: AppContext) -> None:
         "\n".join(
             f"{rule.id:>4} {rule.verdict}  {app.text(rule.title_en, rule.title_zh)}"
             f"  [{app.text(rule.source_en, rule.source_zh)}{' ' + rule.article if rule.article else ''}; {rule.evidence}]"
+            + (f"\n       {app.text(rule.note_en or '', rule.note_zh or '')}" if rule.note_en else "")
             for rule in rules
         ),
     )

@@ -46,6 +46,8 @@ class Rule(_Frozen):
         How object and other are compared; see the head of ``rules.toml``.
     evidence : str
         ``L`` statute text, ``S`` secondary source, ``M`` from memory.
+    note_zh, note_en : str, optional
+        What of its subject another check finds, and which.
     """
 
     id: str = Field(pattern=r"^[0-9]+[a-z]?$")
@@ -71,6 +73,8 @@ class Rule(_Frozen):
     valid_from: date | None = None
     valid_to: date | None = None
     evidence: Literal["L", "S", "M"]
+    note_zh: str | None = None
+    note_en: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Rule":

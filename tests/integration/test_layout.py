@@ -95,6 +95,13 @@ def test_the_newest_version_counts_and_void_codes_are_known(fresh_database: Data
     assert report.version == 2
     assert {fault.level for fault in report.faults if fault.kind == "count"} == {"zone", "grid", "point"}
     assert report.counts["cell_gap"] == 1  # a void cell covers nothing
+    with fresh_database.begin() as connection:  # version 2 had no Z1 any more; version 3 gives its code again
+        connection.exec_driver_sql(
+            "INSERT INTO baige.layout_unit (level, code, layout, version, classification, geom)"
+            " SELECT level, code, layout, 3, classification, geom FROM baige.layout_unit WHERE code IN ('R1', 'Z1') AND version = 1"
+        )
+    report = check_layout(fresh_database, small_city(city))
+    assert [fault.units[0][1] for fault in report.faults if fault.kind == "unit_code_reused"] == ["Z1"]
 
 
 def test_what_is_refused(stored: Database, city: CityConfig) -> None:

@@ -8,6 +8,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+import shapely.ops
 from shapely.geometry import LineString, MultiLineString, Point, Polygon, box
 
 from gis.settings import CityConfig, LayoutConfig
@@ -254,6 +255,92 @@ def test_a_void_code_and_numbers_out_of_order(city: CityConfig) -> None:
     put(town, "grid_cell", "420502001001001", "grid_code", "420502001001016")
     put(town, "grid_cell", "420502001001016", "grid_code", "420502001001001")
     assert kinds(judged(town, city)) == {"cell_sequence"}
+
+
+def test_codes_of_units(city: CityConfig) -> None:
+    town = layout_town()
+    put(town, "layout_unit", "Z2-G1", "code", "Z1-G9")
+    put(town, "layout_unit", "Z1-G2", "code", "Z1-G1")
+    put(town, "layout_unit", "Z2", "code", None)
+    faults = judged(town, city)
+    assert [f.ids[0] for f in of_kind(faults, "unit_code_missing")] == [key("Z2")]
+    assert {key("Z1-G1"), key("Z1-G2")} == {i for f in of_kind(faults, "unit_code_twice") for i in f.ids}
+    prefixes = {f.units[0][1] for f in of_kind(faults, "unit_code_prefix")}
+    assert {"Z1-G2-P1", "Z1-G2-P2", "Z1-G2-P3", "Z2-G1-P1"} <= prefixes
+    again = replace(data_of(layout_town()), retired_codes=("Z1-G2", "Z7"))
+    faults = judge_layout(again, small_city(city))[0]
+    assert [(f.kind, f.ids[0]) for f in faults] == [("unit_code_reused", key("Z1-G2"))]
+
+
+def test_a_ring_through_the_river(city: CityConfig) -> None:
+    """A river of 60 m crosses the ring in the north by a bridge and in the south without one."""
+    data = data_of(layout_town())
+    river = frame([{"id": key("river"), "geom": area(520, -100, 580, 500)}])
+    roads = data.roads[data.roads.geometry.distance(at(550, 0)) > 35].reset_index(drop=True)
+    faults = judge_layout(replace(data, water=river, roads=roads), small_city(city))[0]
+    [fault] = of_kind(faults, "ring_in_water")
+    assert fault.ids == (key("R1"),)
+    assert fault.measure == pytest.approx(60, abs=25)
+    assert fault.place.distance(at(550, 0)) < 1
+    assert of_kind(judge_layout(replace(data, water=river), small_city(city))[0], "ring_in_water") == []
+
+
+def test_zones_with_a_hole_over_each_other_and_a_grid_in_two(city: CityConfig) -> None:
+    town = layout_town()
+    hole = shapely.difference(area(0, 0, 400, 400), area(150, 150, 250, 250))
+    put(town, "layout_unit", "Z1", "geom", hole)
+    faults = judged(town, city)
+    [gap] = [f for f in of_kind(faults, "gap") if f.level == "zone"]
+    assert gap.measure == pytest.approx(100 * 100)
+    assert gap.ids[0] == key("Z1")
+    assert {f.ids[0] for f in of_kind(faults, "outside_container")} == {
+        key("Z1-G1"),
+        key("Z1-G2"),
+    }  # their parts in the hole
+    town = layout_town()
+    put(town, "layout_unit", "Z1", "geom", area(0, 0, 1400, 400))  # a kilometre over the next and beyond the ring
+    faults = judged(town, city)
+    [overlap] = [f for f in of_kind(faults, "overlap") if f.level == "zone"]
+    assert overlap.measure == pytest.approx(400 * 400)
+    [beyond] = [f for f in of_kind(faults, "outside_container") if f.level == "zone"]
+    assert beyond.measure == pytest.approx(600 * 400)
+    assert [c.code for c in judge_layout(data_of(town), small_city(city))[1]] == [
+        "R1",
+        "Z1",
+        "Z2",
+    ]  # the rest is still done
+    town = layout_town()
+    put(town, "layout_unit", "Z1-G1", "geom", area(0, 0, 600, 200))  # a grid in two zones
+    faults = judged(town, city)
+    assert [(f.ids[0], f.measure) for f in of_kind(faults, "outside_container")] == [
+        (key("Z1-G1"), pytest.approx(200 * 200))
+    ]
+    assert {frozenset(f.ids) for f in of_kind(faults, "overlap")} == {frozenset((key("Z1-G1"), key("Z2-G1")))}
+
+
+def test_one_millimetre_is_found_where_it_is_asked_for(city: CityConfig) -> None:
+    town = layout_town()
+    put(town, "layout_unit", "Z1", "geom", area(0, 0, 400.001, 400))
+    assert not [f for f in judged(town, city) if f.kind.startswith("overlap")]
+    faults = judge_layout(data_of(town), small_city(city), tolerance_m=0.0005)[0]
+    [overlap] = [f for f in faults if f.kind.startswith("overlap") and f.level == "zone"]
+    assert overlap.kind == "overlap_sliver"
+    assert overlap.measure == pytest.approx(0.001 * 400, rel=1e-3)
+
+
+def test_roads_in_pieces(city: CityConfig) -> None:
+    """Only roads from south to north: none meets another. Each unit is named, and the rest is still done."""
+    town = layout_town()
+    bounds = town["road"].geometry.bounds
+    upright = town["road"][bounds["minx"] == bounds["maxx"]].to_dict("records")
+    town["road"] = frame([{**row, "id": f"{row['id']}{k}", "geom": part} for row in upright for k, part in enumerate(
+        shapely.get_parts(shapely.ops.split(row["geom"], course((-999, 200), (1999, 200)))))])  # fmt: skip
+    faults, closures, missed, _ = judge_layout(data_of(town), small_city(city))
+    apart = {f.units[0][1] for f in of_kind(faults, "not_connected_by_road")}
+    assert apart == {"Z1", "Z2", "Z1-G1", "Z1-G2", "Z2-G1", "Z2-G2"}
+    assert closures[0].closed  # both ways in by the middle road are watched
+    assert [c.code for c in closures] == ["R1", "Z1", "Z2"]
+    assert {what for what, _, _ in missed} == {"coverage"}
 
 
 def test_points(city: CityConfig) -> None:
