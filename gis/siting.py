@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -414,9 +415,11 @@ def solve(
         Shapes that do not fit, negative or non-finite weights or costs, sites out of range or both forced and
         forbidden, forced sites over the count or budget, neither or both of ``count`` and ``budget``.
     """
-    began = time.perf_counter()
     if not effort > 0:
         raise InputError("The effort must be above 0.", zh="effort 须大于 0。")
+    if time_limit_s is not None:
+        _compile()
+    began = time.perf_counter()
     core = build_core(problem)
     search = _start(core, seed)
     total = _rounds(core, search.number, effort)
@@ -469,6 +472,12 @@ def solve(
     if not met:
         bound = _bound_without_targets(core, value, int(BOUND_ROUNDS[0] * effort))
     return _result(problem, core, chosen, max(bound, value), met, impossible, stopped, method, began)
+
+
+@cache
+def _compile() -> None:
+    """Have the kernels compiled, which on a fresh machine takes longer than many a limit of time."""
+    solve(SitingProblem(coverage=sparse.csr_array(np.eye(3)), weights=np.ones(3), count=1), exact=False)
 
 
 def _bound_without_targets(core: Core, value: float, rounds: int) -> float:

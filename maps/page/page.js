@@ -223,10 +223,11 @@ var Baige = (function () {
           var pixels = map.project([box[0], box[3]], zoom).x - map.project([box[0], box[1]], zoom).x;
           if (pixels < width * 1.4 || pixels > 6000 || !bounds.contains(at)) { return; }
         }
-        var p = map.latLngToContainerPoint(at), own = [p.x - width / 2, p.y - 9, p.x + width / 2, p.y + 9];
+        var p = map.latLngToContainerPoint(at), down = layer.decoded[n].kind === 0 ? 13 : 0;  // below a dot, as in the map room
+        var own = [p.x - width / 2, p.y + down - 9, p.x + width / 2, p.y + down + 9];
         if (taken.some(function (t) { return own[0] < t[2] + 4 && own[2] > t[0] - 4 && own[1] < t[3] + 2 && own[3] > t[1] - 2; })) { return; }
         taken.push(own);
-        var icon = L.divIcon({ className: "bg-label", iconSize: [width + 4, 18], html: "" });
+        var icon = L.divIcon({ className: "bg-label", iconSize: [width + 4, 18], iconAnchor: [width / 2 + 2, 9 - down], html: "" });
         var marker = L.marker(at, { icon: icon, interactive: false, keyboard: false, pane: "labels" });
         group.addLayer(marker);
         marker.getElement().textContent = text;

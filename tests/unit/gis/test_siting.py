@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from gis import siting_kernels
 from gis.errors import InputError
-from gis.siting import CoverageTarget, SitingProblem, cover_within, solve, worth
+from gis.siting import CoverageTarget, SitingProblem, _compile, cover_within, solve, worth
 
 
 def random_problem(seed, *, n=12, m=40, density=0.15, times=1, **options):
@@ -278,3 +279,15 @@ def test_nothing_to_choose_from():
     result = solve(empty)
     assert result.value == 0.0 and result.proven and not len(result.sites)
     assert solve(SitingProblem(coverage=sparse.csr_array((3, 0)), weights=[], count=3)).proven
+
+
+def test_a_limit_of_time_is_for_choosing_and_not_for_compiling_kernels():
+    """What is compiled before the clock starts is all that any problem needs."""
+    _compile()
+    kernels = [value for value in vars(siting_kernels).values() if hasattr(value, "signatures")]
+    ready = {kernel.__name__: len(kernel.signatures) for kernel in kernels}
+    assert all(ready[name] for name in ("greedy", "ruin_and_recreate", "lagrangian"))
+    solve(random_problem(1, count=3), time_limit_s=5.0, exact=False)
+    solve(random_problem(2, budget=7.0, costs=np.arange(1.0, 13.0), times=2), time_limit_s=5.0, exact=False)
+    solve(random_problem(3, count=4, targets=[CoverageTarget("some", np.arange(3))]), time_limit_s=5.0, exact=False)
+    assert {kernel.__name__: len(kernel.signatures) for kernel in kernels} == ready
