@@ -6,7 +6,7 @@ import { flyTo, highlight, idsOf, map } from "./map.js";
 import { isOn } from "./layers.js";
 import { keepState, state } from "./state.js";
 import { outfallParts } from "./outfall.js";
-import { rowOf } from "./outfalls.js";
+import { readOutfalls, rowOf } from "./outfalls.js";
 import { riverOf } from "./river.js";
 import { statesAt } from "./states.js";
 import { findingParts } from "./waiver.js";
@@ -92,3 +92,10 @@ export function identify(point) {
   }));
   frame(both("此处的要素", "Features here"), String(chosen.length), list);
 }
+
+// A record that has arrived belongs into the history that is on the screen.
+document.addEventListener("baige:recorded", async ({ detail }) => {
+  if (state.picked !== `outfall/${detail.outfall}`) return;
+  await readOutfalls().catch(() => {});
+  openFeature("outfall", detail.outfall).catch(() => {});
+});

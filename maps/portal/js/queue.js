@@ -2,6 +2,8 @@
 // sent afterwards; ids are made here, so that sending again after a lost answer does no harm.
 import { ask, readSession, Refused, session } from "./server.js";
 
+// A connection that says nothing any more must not hold up the rest.
+const RECORD_MS = 30000, PHOTO_MS = 180000;
 const NAME = "baige-field", RECORDS = "records", KEPT = "kept", SENT_SHOWN = 20;
 let opening = null;
 
@@ -66,12 +68,12 @@ async function sendOne(record) {
   try {
     await change({ tries: record.tries + 1 });
     if (!record.stored) {
-      await ask(`/portal/inspections/${record.id}`, { method: "PUT", quiet: true, headers: { "Content-Type": "application/json" }, body: JSON.stringify(record.body) });
+      await ask(`/portal/inspections/${record.id}`, { method: "PUT", quiet: true, signal: AbortSignal.timeout(RECORD_MS), headers: { "Content-Type": "application/json" }, body: JSON.stringify(record.body) });
       await change({ stored: true });
     }
     for (const photo of record.photos) {
       if (photo.stored) continue;
-      await ask(`/portal/inspections/${record.id}/photos/${photo.id}`, { method: "PUT", quiet: true, headers: { "Content-Type": photo.blob.type }, body: photo.blob });
+      await ask(`/portal/inspections/${record.id}/photos/${photo.id}`, { method: "PUT", quiet: true, signal: AbortSignal.timeout(PHOTO_MS), headers: { "Content-Type": photo.blob.type }, body: photo.blob });
       photo.stored = true;
       await change({});
     }
