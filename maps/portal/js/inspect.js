@@ -124,12 +124,15 @@ export async function openQueue() {
       el("button", { type: "button", onclick: () => save(record) }, both("另存为文件", "Save as file")),
       el("button", { type: "button", onclick: async () => { if (confirm(said("删除这条未送达的记录？", "Delete this record, which has not arrived?"))) { await discard(record.id); openQueue(); } } }, both("删除", "Delete"))));
   dialog.setAttribute("aria-labelledby", "q-title");
-  dialog.replaceChildren(el("header", { class: "row" }, el("h2", { id: "q-title" }, both("现场记录", "Field records")), el("button", { type: "button", class: "close", "aria-label": said("关闭", "Close"), onclick: () => dialog.close() }, "×")),
+  dialog.replaceChildren(...[el("header", { class: "row" }, el("h2", { id: "q-title" }, both("现场记录", "Field records")), el("button", { type: "button", class: "close", "aria-label": said("关闭", "Close"), onclick: () => dialog.close() }, "×")),
     waiting.length ? el("ul", { class: "queue" }, waiting.map(one)) : el("p", {}, both("没有待发送的记录。", "Nothing waits to be sent.")),
     el("p", { class: "row" }, el("button", { type: "button", class: "main", id: "send-now", onclick: async () => { await sendAll(); openQueue(); } }, both("立即发送", "Send now"))),
-    sent.length ? el("details", {}, el("summary", {}, both(`最近送达 ${sent.length} 条`, `${sent.length} that arrived lately`)), el("ul", {}, sent.map((s) => el("li", {}, `${when(s.at)} ${s.name}`)))) : null);
+    sent.length ? el("details", {}, el("summary", {}, both(`最近送达 ${sent.length} 条`, `${sent.length} that arrived lately`)), el("ul", {}, sent.map((s) => el("li", {}, `${when(s.at)} ${s.name}`)))) : null].filter(Boolean));
   if (!dialog.open) dialog.showModal();
 }
+
+// The list follows what is sent meanwhile.
+document.addEventListener("baige:queue", () => { if (byId("ask").open && byId("q-title")) openQueue(); });
 
 function save(record) {
   const url = URL.createObjectURL(new Blob([JSON.stringify({ id: record.id, ...record.body }, null, 1)], { type: "application/json" }));
