@@ -22,7 +22,11 @@ def test_notebook_runs_and_ends_in_a_map(
     monkeypatch.setenv("BAIGE_DATABASE_URL", database_url)
     monkeypatch.setenv("BAIGE_HOME", str(home))
     namespace: dict[str, Any] = {}
-    execute(notebook, namespace)
+    try:
+        execute(notebook, namespace)
+    finally:
+        if "database" in namespace:
+            namespace["database"].dispose()
     assert len(namespace["cameras"]) == 5
     assert isinstance(eval("coverage_map(frames)", namespace), folium.Map)
     assert namespace["gaps"]["rank"].is_monotonic_increasing and len(namespace["gaps"]) > 0
