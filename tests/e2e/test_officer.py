@@ -509,6 +509,7 @@ def test_phone(browser: Browser, desk: Desk, keys: dict[str, str]) -> None:
     expect(page.locator("#side")).to_be_hidden()  # the map and what was chosen are in sight
     expect(page.locator("#detail h2")).to_have_text("排口2")
     page.locator("#record").tap()
+    expect(page.locator("#ask")).to_be_visible()
     form = page.locator("#ask").bounding_box()
     assert form is not None and form["width"] == 390
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth && document.querySelector('#ask').scrollWidth <= 390")
