@@ -15,7 +15,7 @@ from gis.coverage_views import seen_by
 from gis.visibility_surface import Surface
 from grids.watch import CONFIRMED, NONE, OFFLINE, POSSIBLE, watch_points
 
-__all__ = ["SCHOOL_ROAD_M", "SCHOOL_ZONE_M", "outfall_watch", "school_coverage"]
+__all__ = ["SCHOOL_ROAD_M", "SCHOOL_ZONE_M", "outfall_watch", "school_coverage", "zones_around"]
 
 #: Distances around a school: roads watched (GA/T 1215-2014 as reported) and the safety zone of the national guide.
 SCHOOL_ROAD_M = 150.0
@@ -102,6 +102,17 @@ def _school_state(entrances: int, confirmed: int, possible: int) -> str:
     return "possible" if possible > 0 else "none"
 
 
+def _grounds(schools: gpd.GeoDataFrame) -> NDArray[Any]:
+    """Grounds of schools, or the point where no boundary is known."""
+    pairs = zip(schools["boundary"], schools.geometry, strict=True)
+    return np.array([point if boundary is None else boundary for boundary, point in pairs], dtype=object)
+
+
+def zones_around(schools: gpd.GeoDataFrame, *, spare_m: float = 0.0) -> NDArray[Any]:
+    """Safety zones of schools with their grounds, as polygons in the system of the schools; ``spare_m`` makes them wider."""
+    return np.asarray(shapely.buffer(_grounds(schools), SCHOOL_ZONE_M + spare_m), dtype=object)
+
+
 def school_coverage(
     result: CoverageResult, schools: gpd.GeoDataFrame, roads: gpd.GeoDataFrame, *, closed: NDArray[Any]
 ) -> gpd.GeoDataFrame:
@@ -115,12 +126,7 @@ def school_coverage(
     closed : array of polygons
         Buildings, which the zone is counted without.
     """
-    grounds = np.array(
-        [
-            boundary if boundary is not None else point
-            for boundary, point in zip(schools["boundary"], schools.geometry, strict=True)
-        ]
-    )
+    grounds = _grounds(schools)
     places, owner = shapely.get_parts(schools["entrances"].to_numpy(), return_index=True)
     watch = watch_points(result, shapely.get_x(places), shapely.get_y(places))
     n = len(schools)
@@ -136,7 +142,7 @@ def school_coverage(
     seen = along_lines(result, shapely.intersection(lines[road], near[school]))
     inner = grounds.copy()
     inner[shapely.area(grounds) == 0] = shapely.Polygon()
-    zone = by_polygons(result, shapely.difference(shapely.buffer(grounds, SCHOOL_ZONE_M), inner), without=closed)
+    zone = by_polygons(result, shapely.difference(zones_around(schools), inner), without=closed)
     sure, maybe = PRODUCTS.index("confirmed_online"), PRODUCTS.index("possible_online")
 
     def metres(values: NDArray[Any]) -> NDArray[Any]:

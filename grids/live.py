@@ -26,6 +26,7 @@ from gis.coverage_zones import ZoneGround
 from gis.errors import Conflict
 from gis.settings import CityConfig
 from grids.coverage import Step, open_roads_of, read_context, units_of, work_out
+from grids.coverage_places import zones_around
 from grids.coverage_units import merged_units, owners
 from grids.gaps import Surroundings
 from grids.live_parts import Area, Unit, changed_causes, changed_gaps, changed_places, changed_sums, changed_units
@@ -205,6 +206,7 @@ class LiveCoverage:
             banks=context["banks"],
             outfalls=context["outfalls"],
             schools=context["schools"],
+            school_zones=zones_around(context["schools"], spare_m=1.0),
             areas=context["areas"],
             railways=context["railways"],
             buildings=scene.buildings.geometry.to_numpy(),

@@ -21,7 +21,7 @@ from gis.coverage_zones import ZoneCoverage, ZoneGround
 from gis.visibility_surface import Surface
 from grids.coverage import add_causes, middles
 from grids.coverage_bank import bank_segments
-from grids.coverage_places import SCHOOL_ZONE_M, outfall_watch, school_coverage
+from grids.coverage_places import outfall_watch, school_coverage
 from grids.coverage_units import owners, shares, sum_cells, totals
 from grids.gaps import Surroundings, collect_gaps, complete_gaps, explain_gaps, rank_gaps
 
@@ -34,7 +34,10 @@ _NOTHING = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Area:
-    """What does not change with the cameras, with trees to find it."""
+    """What does not change with the cameras, with trees to find it.
+
+    ``school_zones`` hold every cell that the zone of a school can count (`grids.coverage_places.zones_around`).
+    """
 
     cells: gpd.GeoDataFrame
     cell_tree: shapely.STRtree
@@ -48,6 +51,7 @@ class Area:
     banks: gpd.GeoDataFrame
     outfalls: gpd.GeoDataFrame
     schools: gpd.GeoDataFrame
+    school_zones: Shapes
     areas: gpd.GeoDataFrame
     railways: gpd.GeoDataFrame
     buildings: Shapes
@@ -217,14 +221,10 @@ def changed_places(
             tables["outfall_watch"] = _spliced(old, rows, fresh)
     if "school_coverage" in tables:
         schools = area.schools
-        grounds = np.array(
-            [p if b is None else b for b, p in zip(schools["boundary"], schools.geometry, strict=True)], dtype=object
-        )
         entrances = schools["entrances"].to_numpy()
-        zones: Shapes = np.asarray(shapely.buffer(grounds, SCHOOL_ZONE_M + 1.0, quad_segs=2))
-        close = np.union1d(_meeting(zones, boxes), _meeting(entrances, boxes))
+        close = np.union1d(_meeting(area.school_zones, boxes), _meeting(entrances, boxes))
         if len(close):
-            zone = shapely.buffer(grounds[close], SCHOOL_ZONE_M + 1.0)
+            zone = area.school_zones[close]
             fresh = school_coverage(
                 result,
                 schools.iloc[close],

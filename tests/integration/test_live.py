@@ -141,6 +141,22 @@ def test_every_change_gives_what_a_full_run_gives(live: LiveCoverage, city: City
         live.change(state, [], state.cameras.iloc[:1])
 
 
+@pytest.mark.parametrize("turn", [15, 22.5, 30, 60, 67.5])
+def test_the_edge_of_a_school_zone_follows(live: LiveCoverage, city: CityConfig, turn: float) -> None:
+    """A camera that sees the outermost metres of the zone only, where the zone is round."""
+    corner = np.array([280 + EAST, 150 + NORTH])
+    way = np.array([np.sin(np.radians(turn)), np.cos(np.radians(turn))])
+    row = live.start.cameras.iloc[[0]].assign(id="edge", device_code=None, azimuth_deg=turn, net_status="on")
+    changed = []
+    for metres in np.arange(184.0, 200.0, 4.0):
+        row["geom"] = gpd.points_from_xy([corner[0] + metres * way[0]], [corner[1] + metres * way[1]], crs=row.crs)
+        state = live.change(live.start, [], row).state
+        assert_as_a_full_run(live, state, city)
+        was, now = (s.tables["school_coverage"]["zone_confirmed"].iloc[0] for s in (live.start, state))
+        changed.append(now != was)
+    assert any(changed)
+
+
 def test_a_change_and_back_is_nothing(live: LiveCoverage, city: CityConfig) -> None:
     row = live.start.cameras.iloc[[0]].copy()
     off = live.change(live.start, list(row["id"]), row.assign(net_status="off")).state
