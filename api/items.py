@@ -14,6 +14,7 @@ from api.asking import FORMATS, Asked, language, read_as_of, read_format, read_i
 from api.crs import CRS84, ApiCRS, read_crs
 from api.formats import stream
 from api.html import page
+from api.live import no_collection
 from api.state import State, etag_of, matches, not_modified, scope_of, while_connected
 from gis.errors import DatabaseTimeout, NotFound
 from layers.access import Principal
@@ -53,24 +54,20 @@ async def _count(state: State, principal: Principal, question: Question, key: ob
     return count
 
 
-def _url(state: State, source: Source, params: dict[str, str]) -> str:
-    query = f"?{urlencode(params)}" if params else ""
-    return f"{state.serve.base_url}/collections/{source.name}/items{query}"
-
-
 def _links(state: State, asked: Asked, next_cursor: str | None, limit: int) -> list[dict[str, str]]:
     source, zh = asked.question.source, asked.lang == "zh"
-    here = {**asked.echo, "limit": str(limit), **({"cursor": asked.cursor} if asked.cursor else {})}
+    collection = f"{state.serve.base_url}/collections/{source.name}"
+    query = urlencode({**asked.echo, "limit": limit})  # once: writing it for each link took a seventh of the server's time
+    here = query + (f"&{urlencode({'cursor': asked.cursor})}" if asked.cursor else "")
     links = []
     for name, media in FORMATS.items():
         rel = "self" if name == asked.format else "alternate"
         title = ("本页，" if zh else "This document as ") + name.upper()
-        links.append({"href": _url(state, source, {**here, "f": name}), "rel": rel, "type": media, "title": title})
+        links.append({"href": f"{collection}/items?{here}&f={name}", "rel": rel, "type": media, "title": title})
     if next_cursor:
-        href = _url(state, source, {**asked.echo, "limit": str(limit), "cursor": next_cursor, "f": asked.format})
+        href = f"{collection}/items?{query}&{urlencode({'cursor': next_cursor})}&f={asked.format}"
         links.append({"href": href, "rel": "next", "type": FORMATS[asked.format], "title": "下一页" if zh else "Next page"})
-    href = f"{state.serve.base_url}/collections/{source.name}"
-    links.append({"href": href, "rel": "collection", "type": "application/json", "title": source.declaration.title(asked.lang)})
+    links.append({"href": collection, "rel": "collection", "type": "application/json", "title": source.declaration.title(asked.lang)})
     return links
 
 
@@ -83,12 +80,16 @@ async def get_items(request: Request) -> Response:
         source, request.query_params, request.headers, offered=state.crs(source), limit_default=state.serve.limit_default,
         limit_max=state.serve.limit_max,
     )  # fmt: skip
+    parts = (scope_of(principal), state.catalogue.version, request.url.query, asked.format, asked.lang)
+    page_wanted = asked.format in ("json", "jsonfg", "html")
+    if page_wanted and "if-none-match" not in request.headers:
+        return await while_connected(request, _page(state, principal, asked, parts))
     counter = await state.counters.current(source.name)
-    etag = etag_of(counter, scope_of(principal), state.catalogue.version, request.url.query, asked.format, asked.lang)
-    headers = {**FRESH, "ETag": etag, "Content-Crs": f"<{asked.crs.uri}>"}
+    etag = etag_of(counter, *parts)
     if matches(request, etag):
         return not_modified(etag, FRESH)
-    if asked.format not in ("json", "jsonfg", "html"):
+    headers = {**FRESH, "ETag": etag, "Content-Crs": f"<{asked.crs.uri}>"}
+    if not page_wanted:
         part = await _part(state, principal, asked)
         matched = await read_count(state, principal, asked.question, counter)
         if matched is not None:
@@ -96,7 +97,7 @@ async def get_items(request: Request) -> Response:
         if part.next is not None and asked.limit is not None:
             _add_next(headers, _links(state, asked, part.next, asked.limit))
         return await stream(request, state, principal, asked, headers, part=part)
-    return await while_connected(request, _page(state, principal, asked, counter, headers))
+    return await while_connected(request, _page(state, principal, asked, parts))
 
 
 async def _part(state: State, principal: Principal, asked: Asked) -> Part:
@@ -121,11 +122,16 @@ def _add_next(headers: dict[str, str], links: list[dict[str, str]]) -> None:
     headers["Link"] = ", ".join(f'<{link["href"]}>; rel="{link["rel"]}"; type="{link["type"]}"' for link in links if link["rel"] == "next")
 
 
-async def _page(state: State, principal: Principal, asked: Asked, counter: int, headers: dict[str, str]) -> Response:
+async def _page(state: State, principal: Principal, asked: Asked, parts: tuple[str, ...]) -> Response:
     question, limit = asked.question, asked.limit or state.serve.limit_default
     sql = page_sql(question, limit=limit, cursor=asked.cursor, as_jsonfg=asked.format == "jsonfg", crs_uri=asked.crs.uri)
     plain = not question.conditions and not question.order.keys and asked.cursor is None
-    rows = await state.reader.fetch(principal, sql, timeout_s=state.serve.statement_timeout_s, prepare=plain)
+    counter, rows = await state.reader.fetch_counted(
+        question.source.name, principal, sql, timeout_s=state.serve.statement_timeout_s, prepare=plain
+    )
+    if counter is None:
+        raise no_collection(question.source.name)
+    headers = {**FRESH, "ETag": etag_of(counter, *parts), "Content-Crs": f"<{asked.crs.uri}>"}
     more = len(rows) > limit
     shown = rows[:limit] if more else rows
     next_cursor = None

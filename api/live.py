@@ -21,7 +21,7 @@ from layers.database import translate
 from layers.declaration import LayerDeclaration
 from layers.query.source import Source
 
-__all__ = ["Counters", "LiveCatalogue"]
+__all__ = ["Counters", "LiveCatalogue", "no_collection"]
 
 log = logging.getLogger("baige.api")
 
@@ -31,6 +31,11 @@ _CREDENTIALS = ""
 _COUNTERS = "SELECT name, change_counter FROM baige_sys.layer WHERE name = ANY(%s)"
 _COUNTERS_AND_CREDENTIALS = f"{_COUNTERS} UNION ALL SELECT '{_CREDENTIALS}', epoch FROM baige_sys.credential_epoch"
 _REGISTRY = "SELECT name, built_in, declaration FROM baige_sys.layer ORDER BY name"
+
+
+def no_collection(name: str) -> NotFound:
+    """The error of a layer that does not exist, or not any more."""
+    return NotFound(f"There is no collection {name[:60]!r}.", zh=f"没有图层 {name[:60]!r}。")
 
 
 class LiveCatalogue:
@@ -121,7 +126,7 @@ class LiveCatalogue:
         if found is None:
             declaration = self.layers.get(name)
             if declaration is None:
-                raise NotFound(f"There is no collection {name[:60]!r}.", zh=f"没有图层 {name[:60]!r}。")
+                raise no_collection(name)
             found = self._sources[key] = Source.of(declaration, self.storage_srid, role)
         return found
 
@@ -153,7 +158,7 @@ class Counters:
         """
         counter = await self._ask(layer)
         if counter is None:
-            raise NotFound(f"There is no collection {layer[:60]!r}.", zh=f"没有图层 {layer[:60]!r}。")
+            raise no_collection(layer)
         return counter
 
     async def credentials(self) -> int:

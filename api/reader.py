@@ -28,6 +28,7 @@ _SETTINGS = (
     "SELECT set_config('role', %s, true), set_config('baige.role', %s, true), set_config('baige.district', %s, true),"
     " set_config('baige.key_id', %s, true), set_config('baige.request_id', %s, true), set_config('statement_timeout', %s, true)"
 )
+_SETTINGS_AND_COUNTER = _SETTINGS + ", (SELECT change_counter FROM baige_sys.layer WHERE name = %s)"
 
 
 class _BytesLoader(Loader):
@@ -107,17 +108,28 @@ class Reader:
         prepare : bool
             Keep the plan; for statements whose plan does not hang on the values.
         """
-        async def ask(connection: psycopg.AsyncConnection[Any]) -> Rows:
-            async with connection.pipeline():
-                await connection.cursor().execute(_SETTINGS, _settings(principal, timeout_s), prepare=True)
-                cursor = connection.cursor()
-                await cursor.execute(question.text, question.params, prepare=prepare)
-            return await cursor.fetchall()
+        return (await self.fetch_counted("", principal, question, timeout_s=timeout_s, prepare=prepare))[1]
 
-        rows = await self._ask(ask)
+    async def fetch_counted(
+        self, layer: str, principal: Principal, question: Fragment, *, timeout_s: float = 30.0, prepare: bool = False
+    ) -> tuple[int | None, Rows]:
+        """As `fetch`, with the change counter of a layer as it was just before the rows were read; None where there is no such layer."""
+
+        async def ask(connection: psycopg.AsyncConnection[Any]) -> tuple[int | None, Rows]:
+            async with connection.pipeline():
+                first, cursor = connection.cursor(), connection.cursor()
+                if layer:
+                    await first.execute(_SETTINGS_AND_COUNTER, (*_settings(principal, timeout_s), layer), prepare=True)
+                else:
+                    await first.execute(_SETTINGS, _settings(principal, timeout_s), prepare=True)
+                await cursor.execute(question.text, question.params, prepare=prepare)
+            told = await first.fetchone() if layer else None
+            return told[-1] if told else None, await cursor.fetchall()
+
+        counter, rows = await self._ask(ask)
         if principal.key_id and self.on_read is not None:
             self.on_read(principal, question.text, len(rows))
-        return rows
+        return counter, rows
 
     async def plain(self, sql: str, params: tuple[Any, ...] = ()) -> Rows:
         """A question of the server itself, without any user's role."""
@@ -128,7 +140,7 @@ class Reader:
 
         return await self._ask(ask)
 
-    async def _ask(self, ask: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Rows]]) -> Rows:
+    async def _ask[T](self, ask: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
         """Ask; once more where the connection had died unnoticed, as all do when the database is started anew."""
         try:
             async with self._connection() as connection:

@@ -291,9 +291,9 @@ install_packages() {
 peers() {
     [ "$LEVEL" = bench ] || return 0
     there="$ROOT/.tools/peers"
-    "$there/bin/python" -c 'import pygeoapi, psycopg2, tipg, uvicorn' >/dev/null 2>&1 && return 0
+    "$there/bin/python" -c 'import pygeoapi, psycopg2, geoalchemy2, pygeofilter, tipg, uvicorn' >/dev/null 2>&1 && return 0
     rm -rf "$there"
-    packages="pygeoapi==0.24.0 psycopg2-binary tipg==1.6.1 uvicorn httptools uvloop"
+    packages="pygeoapi==0.24.0 psycopg2-binary geoalchemy2 pygeofilter[backend-sqlalchemy] tipg==1.6.1 uvicorn httptools uvloop"
     uv="$VENV/bin/uv"
     [ -x "$uv" ] || uv=$(get_uv) || uv=uv
     # shellcheck disable=SC2086

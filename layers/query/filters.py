@@ -9,7 +9,7 @@ import shapely
 from gis.errors import InputError
 from layers.query.cql2_sql import compile_filter
 from layers.query.fragment import Fragment, join
-from layers.query.literals import read_date, read_timestamp, sought_in_storage
+from layers.query.literals import check_degrees, read_date, read_timestamp, sought_in_storage
 from layers.query.source import Source
 
 __all__ = ["bbox_filter", "datetime_filter", "ids_filter", "property_filter", "read_bbox", "words_filter"]
@@ -52,22 +52,25 @@ def bbox_filter(source: Source, box: tuple[float, float, float, float], *, srid:
     if south > north or (west > east and srid not in (4326, 4490)):
         raise InputError("bbox: the first corner is the lower left one.", zh="bbox 的第一个角点应为左下角。")
     spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    degrees = {srid, source.srid} <= {4326, 4490}  # coordinates are taken over unchanged
     parts = []
     for low, high in spans:
-        outline: shapely.Geometry = shapely.box(low, south, high, north)
-        moved = sought_in_storage(outline, from_srid=srid, to_srid=source.srid, swap_xy=False)
-        if shapely.is_empty(moved):  # nothing of it lies where the layer's system reaches
-            parts.append(Fragment("FALSE"))
-            continue
-        bounds = tuple(float(v) for v in shapely.bounds(moved))
-        test = Fragment(f"t.geom && ST_MakeEnvelope(%s, %s, %s, %s, {source.srid})", bounds)
-        if source.declaration.geometry != "Point" or srid != source.srid:
-            exact = shapely.to_wkb(moved) if srid != source.srid else None
-            if exact is not None:
-                test = test + Fragment(f" AND ST_Intersects(t.geom, ST_GeomFromWKB(%s, {source.srid}))", (exact,))
-            else:
-                test = test + Fragment(f" AND ST_Intersects(t.geom, ST_MakeEnvelope(%s, %s, %s, %s, {source.srid}))", bounds)
-        parts.append(test)
+        bounds: tuple[float, ...] = (low, south, high, north)
+        exact: tuple[object, ...] = bounds
+        sought = f"ST_MakeEnvelope(%s, %s, %s, %s, {source.srid})"
+        if degrees:
+            check_degrees(low, south, high, north)
+        else:
+            outline: shapely.Geometry = shapely.box(low, south, high, north)
+            moved = sought_in_storage(outline, from_srid=srid, to_srid=source.srid, swap_xy=False)
+            if shapely.is_empty(moved):  # nothing of it lies where the layer's system reaches
+                parts.append(Fragment("FALSE"))
+                continue
+            bounds = tuple(float(v) for v in shapely.bounds(moved))
+            sought, exact = f"ST_GeomFromWKB(%s, {source.srid})", (shapely.to_wkb(moved),)
+        # `&&` alone compares boxes in single precision: most of a metre
+        near = Fragment(f"t.geom && ST_MakeEnvelope(%s, %s, %s, %s, {source.srid})", bounds)
+        parts.append(near + Fragment(f" AND ST_Intersects(t.geom, {sought})", exact))
     return parts[0] if len(parts) == 1 else join([Fragment(f"({p.text})", p.params) for p in parts], " OR ")
 
 

@@ -10,7 +10,7 @@ import shapely
 from gis.crs import reach, source_crs, transform_geometries
 from gis.errors import InputError, InvalidGeometry, LimitExceeded
 
-__all__ = ["MAX_VERTICES", "geometry_literal", "read_date", "read_timestamp", "sought_in_storage", "to_storage"]
+__all__ = ["MAX_VERTICES", "check_degrees", "geometry_literal", "read_date", "read_timestamp", "sought_in_storage", "to_storage"]
 
 #: Most coordinates that a geometry in a filter may have.
 MAX_VERTICES = 20_000
@@ -77,13 +77,23 @@ def _in_order(geometry: shapely.Geometry, *, from_srid: int, swap_xy: bool) -> s
     if swap_xy:
         geometry = shapely.transform(geometry, lambda c: c[:, [1, 0]])
     if from_srid in (4326, 4490):
-        west, south, east, north = np.nan_to_num(shapely.bounds(geometry))
-        if south < -90 or north > 90 or west < -360 or east > 360:
-            raise InvalidGeometry(
-                "A coordinate is outside ±90° latitude or ±360° longitude; mind the axis order of the CRS.",
-                zh="坐标超出纬度 ±90° 或经度 ±360°；请注意坐标系的轴序。",
-            )
+        check_degrees(*np.nan_to_num(shapely.bounds(geometry)))
     return geometry
+
+
+def check_degrees(west: float, south: float, east: float, north: float) -> None:
+    """Refuse degrees that no place has.
+
+    Raises
+    ------
+    InvalidGeometry
+        Beyond ±90° of latitude or ±360° of longitude.
+    """
+    if south < -90 or north > 90 or west < -360 or east > 360:
+        raise InvalidGeometry(
+            "A coordinate is outside ±90° latitude or ±360° longitude; mind the axis order of the CRS.",
+            zh="坐标超出纬度 ±90° 或经度 ±360°；请注意坐标系的轴序。",
+        )
 
 
 def _moved(geometry: shapely.Geometry, *, from_srid: int, to_srid: int) -> shapely.Geometry:
