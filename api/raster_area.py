@@ -25,6 +25,8 @@ MAX_SIDE_PX = 4096
 DEFAULT_SIDE_PX = 1024
 #: Side of a display's pixel that scales refer to (OGC 17-083r4).
 _PIXEL_MM = 0.28
+#: What scales and pixel sizes may be.
+_LEAST, _MOST = 1e-6, 1e12
 _METRES_PER_DEGREE = 111_319.490_793
 _AXIS = re.compile(r"\s*([A-Za-z]+)\s*\(\s*([^()]*)\)\s*(?:,|$)")
 _AXES = {"lon": 0, "long": 0, "x": 0, "e": 0, "lat": 1, "y": 1, "n": 1}
@@ -57,8 +59,8 @@ def _positive(query: QueryParams, name: str) -> float | None:
     if name not in query:
         return None
     value = _number(query[name], name)
-    if value <= 0:
-        raise InputError(f"{name}: a number above 0.", zh=f"{name} 应大于 0。")
+    if not _LEAST <= value <= _MOST:  # far beyond them numbers run out of digits
+        raise InputError(f"{name}: a number above 0, from {_LEAST:g} to {_MOST:g}.", zh=f"{name} 应大于 0（{_LEAST:g} 至 {_MOST:g}）。")
     return value
 
 

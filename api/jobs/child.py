@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -62,21 +63,22 @@ def _done(settings: Settings, store: JobStore, job: dict[str, Any], attempt: int
 
 def _command(store: JobStore, job: dict[str, Any], attempt: int, words: list[str]) -> dict[str, Any]:
     """Run a command of Baige; what it writes to standard output is the result."""
-    run = subprocess.Popen(
-        [sys.executable, "-m", "api.cli", "--json", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=end_with_parent,
-    )  # fmt: skip
     last = ""
-    if run.stderr is not None:
-        for line in run.stderr:
-            if line.strip():
-                last = re.sub(r"\x1b\[[0-9;]*m", "", line).strip()
-                percent = re.search(r"(\d{1,3})\s?%", last)
-                done = re.search(r"(\d+)/(\d+)", last)
-                share = int(percent[1]) if percent else 100 * int(done[1]) // max(1, int(done[2])) if done else 0
-                store.report(job["id"], attempt, progress=min(99, share), message=last)
-    output = run.stdout.read() if run.stdout else ""
-    if run.wait() != 0:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as answer:  # a pipe holds 64 kB, and would be read only after the last message
+        with subprocess.Popen(
+            [sys.executable, "-m", "api.cli", "--json", *words], stdout=answer, stderr=subprocess.PIPE, text=True,
+            preexec_fn=end_with_parent,
+        ) as run:  # fmt: skip
+            for line in run.stderr or ():
+                if line.strip():
+                    last = re.sub(r"\x1b\[[0-9;]*m", "", line).strip()
+                    percent = re.search(r"(\d{1,3})\s?%", last)
+                    done = re.search(r"(\d+)/(\d+)", last)
+                    share = int(percent[1]) if percent else 100 * int(done[1]) // max(1, int(done[2])) if done else 0
+                    store.report(job["id"], attempt, progress=min(99, share), message=last)
+        answer.seek(0)
+        output = answer.read()
+    if run.returncode != 0:
         raise RuntimeError(last or f"exit code {run.returncode}")
     result: Any = json.loads(output) if output.strip() else {}
     return result if isinstance(result, dict) else {"result": result}

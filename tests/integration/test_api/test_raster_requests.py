@@ -183,6 +183,7 @@ FAULTY: list[dict[str, Any]] = [
     {"bbox": "111,30,112,31", "width": 10, "scale-denominator": 1000}, {"subset": "Lat(30:31"}, {"subset": "Z(1:2)"}, {"subset": "X(1:2)"},
     {"subset": "Lat(31:30)"}, {"subset": "Lat(30)"}, {"subset": "Lat(a:b)"}, {"subset": "Lat(30:31),Lat(30:31)"}, {"bbox": "111,30,112"},
     {"bbox": "30,111,31,112"}, {"bbox": "112,30,111,31"}, {"f": "gif"}, {"nosuch": 1}, {"subset": "Lat(30:31)", "subset-crs": "x"},
+    {"scale-denominator": 5e-324}, {"scale-denominator": 1e300}, {"scale-denominator": 1000, "mm-per-pixel": 5e-324}, {"scale-denominator": 0},
 ]  # fmt: skip
 
 
