@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
@@ -12,7 +13,7 @@ from uuid import UUID
 import click
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from gis.settings import Settings
 
@@ -63,9 +64,11 @@ class AppContext:
     def progress(self) -> Progress:
         """A progress bar with elapsed time, on standard error; use it in a ``with`` statement.
 
-        On a terminal it is drawn; elsewhere (a log file) each task is one line when the bar is closed.
+        On a terminal it is drawn; elsewhere (a log file, a job) a line says about once a second how far it is, and each task is one line
+        when the bar is closed.
         """
-        return Progress(
+        kind = Progress if self.console.is_terminal else _Lines
+        return kind(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
@@ -99,6 +102,35 @@ class AppContext:
         level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(self.verbose, 2)]
         for package in ("baige", "gis", "layers", "grids", "maps", "data", "api"):
             logging.getLogger(package).setLevel(level)
+
+
+class _Lines(Progress):
+    """Progress as lines of text: ``lines of sight 12/80``."""
+
+    _told = 0.0
+
+    def start(self) -> None:
+        """Begin."""
+        self._told = time.monotonic()
+        super().start()
+
+    def update(self, task_id: TaskID, *args: Any, **fields: Any) -> None:
+        """Note how far a task is; say so where nothing was said for a second."""
+        super().update(task_id, *args, **fields)
+        self._tell(task_id)
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """As `update`."""
+        super().advance(task_id, advance)
+        self._tell(task_id)
+
+    def _tell(self, task_id: TaskID) -> None:
+        if time.monotonic() - self._told < 1.0:
+            return
+        self._told = time.monotonic()
+        task = self._tasks[task_id]
+        if task.total:
+            self.console.print(f"{task.description} {task.completed:.0f}/{task.total:.0f}", markup=False, highlight=False)
 
 
 def _plain(value: object) -> object:
