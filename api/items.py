@@ -16,7 +16,7 @@ from api.formats import stream
 from api.html import page
 from api.live import no_collection
 from api.state import State, etag_of, matches, not_modified, scope_of, while_connected
-from gis.errors import DatabaseTimeout, NotFound
+from gis.errors import DatabaseTimeout, NotFound, QueryFailed
 from layers.access import Principal
 from layers.query.items import Question, count_sql, item_sql, page_end_sql, page_sql
 from layers.query.paging import Part
@@ -126,9 +126,13 @@ async def _page(state: State, principal: Principal, asked: Asked, parts: tuple[s
     question, limit = asked.question, asked.limit or state.serve.limit_default
     sql = page_sql(question, limit=limit, cursor=asked.cursor, as_jsonfg=asked.format == "jsonfg", crs_uri=asked.crs.uri)
     plain = not question.conditions and not question.order.keys and asked.cursor is None
-    counter, rows = await state.reader.fetch_counted(
-        question.source.name, principal, sql, timeout_s=state.serve.statement_timeout_s, prepare=plain
-    )
+    try:
+        counter, rows = await state.reader.fetch_counted(
+            question.source.name, principal, sql, timeout_s=state.serve.statement_timeout_s, prepare=plain
+        )
+    except QueryFailed:
+        await state.counters.current(question.source.name)  # says so where the layer was removed a moment ago
+        raise
     if counter is None:
         raise no_collection(question.source.name)
     headers = {**FRESH, "ETag": etag_of(counter, *parts), "Content-Crs": f"<{asked.crs.uri}>"}
@@ -226,7 +230,11 @@ async def read_item(
         raise missing from error
     question = Question(source, srid=crs.srid, swap_xy=crs.swap_xy)
     sql = item_sql(question, known, as_jsonfg=as_jsonfg, crs_uri=crs.uri)
-    rows = await state.reader.fetch(principal, sql, timeout_s=state.serve.statement_timeout_s, prepare=True)
+    try:
+        rows = await state.reader.fetch(principal, sql, timeout_s=state.serve.statement_timeout_s, prepare=True)
+    except QueryFailed:
+        await state.counters.current(source.name)  # says so where the layer was removed a moment ago
+        raise
     if not rows:
         raise missing
     return rows[0][0], rows[0][1].decode()

@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+import uuid
 from typing import Any
 
 import pytest
@@ -315,6 +316,27 @@ def test_a_new_layer_is_there_at_once_and_gone_at_once(served: Any) -> None:
         stop.set()
         thread.join()
     assert set(statuses) == {200}
+
+
+def test_a_layer_removed_a_moment_ago(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has not heard of it yet, and its table is gone: there is nothing, which is no fault of the database."""
+    layer = LayerDeclaration(
+        name="moment", title_zh="片刻", title_en="Moment", geometry="Point", classification="public"
+    )
+    add_layer(served.database, layer)
+    assert served.get("/collections/moment/items").status_code == 200
+
+    async def nothing() -> None:
+        return None
+
+    monkeypatch.setattr(served.state.catalogue, "_read", nothing)
+    remove_layer(served.database, "moment")
+    for path in ("items", "items?f=csv", f"items/{uuid.uuid4()}", "tiles/WebMercatorQuad/0/0/0", "tiles/WebMercatorQuad/14/6700/13250"):
+        assert served.get(f"/collections/moment/{path}").status_code == 404, path
+    monkeypatch.undo()
+    deadline = time.monotonic() + 10
+    while served.get("/collections/moment").status_code != 404:
+        assert time.monotonic() < deadline
 
 
 def test_a_query_is_cancelled_when_the_client_leaves(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
