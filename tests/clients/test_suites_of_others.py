@@ -1,4 +1,7 @@
-"""The suites of others on the served city: ogctests (Features Part 1, Core) without a network, and schemathesis on our API document."""
+"""The suites of others on the served city: ogctests (Features Part 1, Core) without a network, and schemathesis on our API document.
+
+It stands last by its name: schemathesis edits the city and leaves jobs behind.
+"""
 
 import json
 import os
