@@ -3,16 +3,18 @@
 Nothing here skips: a client that is missing fails its test.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -43,12 +45,44 @@ class Town:
     public_url: str
     database: Database
     counts: dict[str, int]
-    log: Path
     environment: dict[str, str]
 
+
+class Recorder(socketserver.ThreadingTCPServer):
+    """Passes the bytes of each connection on to a server and back, and keeps what was sent to it."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.port, self.sent = port, list[bytearray]()
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
     def requests(self) -> list[str]:
-        """Paths and queries that the first server was asked for so far."""
-        return re.findall(r'"GET (\S+) HTTP', self.log.read_text(encoding="utf-8", errors="replace"))
+        """Paths and queries that were asked for so far."""
+        return [path.decode() for sent in self.sent for path in re.findall(rb"^GET (\S+) HTTP", sent, re.MULTILINE)]
+
+
+class _Passing(socketserver.BaseRequestHandler):
+    server: Recorder
+
+    def handle(self) -> None:
+        kept = bytearray()
+        self.server.sent.append(kept)
+        with socket.create_connection(("127.0.0.1", self.server.port)) as onward:
+            back = threading.Thread(target=self._pass, args=(onward, self.request))
+            back.start()
+            self._pass(self.request, onward, kept)
+            back.join()
+
+    @staticmethod
+    def _pass(source: socket.socket, target: socket.socket, kept: bytearray | None = None) -> None:
+        with contextlib.suppress(ConnectionError, BrokenPipeError):
+            while block := source.recv(65536):
+                if kept is not None:
+                    kept += block
+                target.sendall(block)
+            target.shutdown(socket.SHUT_WR)
 
 
 def _value(field: FieldDeclaration) -> str:
@@ -117,23 +151,30 @@ def town(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> 
                 placed = "WHERE geom IS NOT NULL" if layer.has_geometry else ""
                 first = f"SELECT id FROM baige.{name} {placed} LIMIT 1"
                 connection.execute(sa.text(f"UPDATE baige.{name} SET classification = 'public' WHERE id = ({first})"))
-    log = home / "requests.log"
     servers, addresses = [], []
     try:
-        with log.open("wb") as out:
-            for role, output in (("admin", out), ("public", subprocess.DEVNULL)):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", 0))
-                    port = probe.getsockname()[1]
-                words = [*baige, "-v", "serve", "--port", str(port), "--no-jobs", "--workers", "1", "--anonymous-role", role]
-                servers.append(subprocess.Popen(words, env=environment, stdout=output, stderr=subprocess.STDOUT))
-                addresses.append(f"http://127.0.0.1:{port}")
+        for role in ("admin", "public"):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            words = [*baige, "serve", "--port", str(port), "--no-jobs", "--workers", "1", "--anonymous-role", role]
+            servers.append(subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT))
+            addresses.append(f"http://127.0.0.1:{port}")
         for address, server in zip(addresses, servers, strict=True):
             _ready(address, server)
-        yield Town(addresses[0], addresses[1], database, counts, log, environment)
+        yield Town(addresses[0], addresses[1], database, counts, environment)
     finally:
         for server in servers:
             server.terminate()
             server.wait(30)
         database.dispose()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def recorder(town: Town) -> Iterator[Recorder]:
+    """A way to the first server that keeps the requests that go through it."""
+    with Recorder(int(town.url.rsplit(":", 1)[1])) as passing:
+        threading.Thread(target=passing.serve_forever, daemon=True).start()
+        yield passing
+        passing.shutdown()
