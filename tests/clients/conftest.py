@@ -35,6 +35,8 @@ class Town:
     ----------
     url, public_url : str
         Addresses of a server where everybody is an admin, and of one where everybody is the public.
+    recorder : Recorder
+        Stands before the first of them, as a proxy does.
     counts : dict
         Rows of each layer.
     environment : dict
@@ -46,6 +48,7 @@ class Town:
     database: Database
     counts: dict[str, int]
     environment: dict[str, str]
+    recorder: "Recorder"
 
 
 class Recorder(socketserver.ThreadingTCPServer):
@@ -69,7 +72,7 @@ class _Passing(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         kept = bytearray()
         self.server.sent.append(kept)
-        with socket.create_connection(("127.0.0.1", self.server.port)) as onward:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.server.port)) as onward:
             back = threading.Thread(target=self._pass, args=(onward, self.request))
             back.start()
             self._pass(self.request, onward, kept)
@@ -151,30 +154,27 @@ def town(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> 
                 placed = "WHERE geom IS NOT NULL" if layer.has_geometry else ""
                 first = f"SELECT id FROM baige.{name} {placed} LIMIT 1"
                 connection.execute(sa.text(f"UPDATE baige.{name} SET classification = 'public' WHERE id = ({first})"))
-    servers, addresses = [], []
-    try:
-        for role in ("admin", "public"):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            words = [*baige, "serve", "--port", str(port), "--no-jobs", "--workers", "1", "--anonymous-role", role]
-            servers.append(subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT))
-            addresses.append(f"http://127.0.0.1:{port}")
-        for address, server in zip(addresses, servers, strict=True):
-            _ready(address, server)
-        yield Town(addresses[0], addresses[1], database, counts, environment)
-    finally:
-        for server in servers:
-            server.terminate()
-            server.wait(30)
-        database.dispose()
-        shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture
-def recorder(town: Town) -> Iterator[Recorder]:
-    """A way to the first server that keeps the requests that go through it."""
-    with Recorder(int(town.url.rsplit(":", 1)[1])) as passing:
-        threading.Thread(target=passing.serve_forever, daemon=True).start()
-        yield passing
-        passing.shutdown()
+    ports = {}
+    for role in ("admin", "public"):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports[role] = probe.getsockname()[1]
+    addresses = {role: f"http://127.0.0.1:{port}" for role, port in ports.items()}
+    servers = []
+    with Recorder(ports["admin"]) as recorder:
+        addresses["admin"] = recorder.url
+        threading.Thread(target=recorder.serve_forever, daemon=True).start()
+        try:
+            for role, port in ports.items():
+                words = [*baige, "serve", "--port", str(port), "--public-url", addresses[role], "--no-jobs", "--workers", "1", "--anonymous-role", role]
+                servers.append(subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT))
+            for role, server in zip(ports, servers, strict=True):
+                _ready(addresses[role], server)
+            yield Town(addresses["admin"], addresses["public"], database, counts, environment, recorder)
+        finally:
+            for server in servers:
+                server.terminate()
+                server.wait(30)
+            recorder.shutdown()
+            database.dispose()
+            shutil.rmtree(home, ignore_errors=True)

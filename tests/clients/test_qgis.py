@@ -30,11 +30,11 @@ def asked(tmp_path: Path, *words: str) -> Any:
     return json.loads(qgis(tmp_path, HERE / "qgis_program.py", *words).splitlines()[-1])
 
 
-def test_every_collection_is_read_to_the_last_row(town: Any, recorder: Any, tmp_path: Path) -> None:
+def test_every_collection_is_read_to_the_last_row(town: Any, tmp_path: Path) -> None:
     described = {c["id"]: c for c in httpx.get(f"{town.url}/collections", timeout=60).json()["collections"]}
     assert set(described) == set(town.counts)
-    found = asked(tmp_path, "read", recorder.url, *described)
-    pages = [urlsplit(path) for path in recorder.requests()]
+    found = asked(tmp_path, "read", town.url, *described)
+    pages = [urlsplit(path) for path in town.recorder.requests()]
     for name, layer in found.items():
         rows = town.counts[name]
         assert (layer["counted"], layer["rows"], layer["distinct"]) == (rows, rows, rows), name
