@@ -166,7 +166,8 @@ def town(cluster: EmbeddedCluster, tmp_path_factory: pytest.TempPathFactory) -> 
         threading.Thread(target=recorder.serve_forever, daemon=True).start()
         try:
             for role, port in ports.items():
-                words = [*baige, "serve", "--port", str(port), "--public-url", addresses[role], "--no-jobs", "--workers", "1", "--anonymous-role", role]
+                words = [*baige, "serve", "--port", str(port), "--public-url", addresses[role], "--no-jobs", "--workers", "1"]
+                words += ["--anonymous-role", role]
                 servers.append(subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT))
             for role, server in zip(ports, servers, strict=True):
                 _ready(addresses[role], server)
