@@ -28,6 +28,9 @@ ACCURACY_DEFAULT_M = 5.0
 _HALF_WIDTH_UNKNOWN_M = 6.0
 _FINDINGS_MAX = 200_000
 _METRES_PER_DEGREE = 110_000.0
+_LINES = ("LineString", "MultiLineString", "LineStringM")
+#: Corners of a piece of a line, at most.
+_PIECE_CORNERS = 16
 
 
 @dataclass(frozen=True)
@@ -153,19 +156,40 @@ def _measure(rule: Rule, sides: Sides) -> str:
     return f"CASE WHEN ST_Intersects(a.geom, b.geom) THEN -({depth}) ELSE {gap} END"
 
 
+def _accuracy(connection: Connection, side: Side, sides: Sides) -> float:
+    """The worst positional accuracy of a side's layer, metres."""
+    worst = connection.exec_driver_sql(f'SELECT max(positional_acc_m) FROM baige."{side.layer}"').scalar()
+    return max(sides.accuracy_m, float(worst or 0.0))
+
+
 def _reach(connection: Connection, rule: Rule, sides: Sides) -> float:
     """Metres beyond which no pair can be a finding: the greatest distance, width and accuracies of the two layers, and some more."""
     reach = max(case.distance_m for case in rule.cases(sides.city)) + _HALF_WIDTH_UNKNOWN_M
-    for side in (rule.object, rule.other):
-        if side is not None:
-            worst = connection.exec_driver_sql(f'SELECT max(positional_acc_m) FROM baige."{side.layer}"').scalar()
-            reach += max(sides.accuracy_m, float(worst or 0.0))
+    reach += sum(_accuracy(connection, side, sides) for side in (rule.object, rule.other) if side is not None)
     width = rule.other_half_width or rule.other_width
     if width and rule.other:
         reach += float(
             connection.exec_driver_sql(f'SELECT max("{width}") FROM baige."{rule.other.layer}"').scalar() or 0.0
         )
     return reach + 10.0
+
+
+def _neighbours(connection: Connection, rule: Rule, sides: Sides, a: Fragment, b: Fragment) -> Fragment:
+    """``FROM`` clause of the pairs that are near enough to be measured.
+
+    Near a line is looked for by its pieces, each as far as its own distance and width go: the box of a road across the city holds tens of
+    thousands of buildings, those of its pieces hold the ones beside it.
+    """
+    layer = sides.declarations[rule.other.layer] if rule.other else None
+    if layer is None or layer.geometry not in _LINES:
+        return Fragment("(") + a + ") a JOIN (" + b + f") b ON {sides.near('a.geom', 'b.geom', _reach(connection, rule, sides))}"
+    reach = f"(o.limit_m + o.half + o.unsure + o.acc + {_accuracy(connection, rule.object, sides) + 1.0}) * 1.01"
+    if sides.geographic:  # in degrees of longitude at the end of the line that is farther from the equator
+        reach += f" / ({_METRES_PER_DEGREE} * cos(radians(least(greatest(abs(ST_YMin(o.geom)), abs(ST_YMax(o.geom))) + 0.01, 89))))"
+    pieces = Fragment(f"SELECT o.id, {reach} AS reach, ST_Subdivide(o.geom, {_PIECE_CORNERS}) AS geom FROM (") + b + ") o"
+    pairs = Fragment("(SELECT DISTINCT a.id AS a, b.id AS b FROM (") + a + ") a JOIN (" + pieces
+    pairs = pairs + ") b ON ST_DWithin(a.geom, b.geom, b.reach)) near"
+    return pairs + " JOIN (" + a + ") a ON a.id = near.a JOIN (" + b + ") b ON b.id = near.b"
 
 
 def evaluate(connection: Connection, rule: Rule, sides: Sides) -> list[Finding]:
@@ -180,20 +204,16 @@ def evaluate(connection: Connection, rule: Rule, sides: Sides) -> list[Finding]:
     if rule.measure in ("far", "outside"):
         return _without(connection, rule, sides)
     a, b = side_sql(sides, rule.object), _other_sql(rule, sides)
-    reach = _reach(connection, rule, sides)
-    same = "AND a.id <> b.id" if rule.other is not None and rule.other.layer == rule.object.layer else ""
+    same = "WHERE a.id <> b.id" if rule.other is not None and rule.other.layer == rule.object.layer else ""
     best = "" if rule.pairs else "DISTINCT ON (id)"
     query = (
         Fragment(
             f"SELECT {best} id::text, name, admin_code, ST_AsBinary(geom), other_id::text, other_name, m, acc, limit_m FROM ("
             f"SELECT a.id, a.name, a.admin_code, a.geom, b.id AS other_id, b.name AS other_name, {_measure(rule, sides)} AS m,"
-            f" a.acc + b.acc + b.unsure AS acc, b.limit_m FROM ("
+            f" a.acc + b.acc + b.unsure AS acc, b.limit_m FROM "
         )
-        + a
-        + ") a JOIN ("
-        + b
-        + f") b ON {sides.near('a.geom', 'b.geom', reach)} {same}"
-        + ") pair WHERE m - acc <= limit_m ORDER BY id, m - limit_m, other_id"
+        + _neighbours(connection, rule, sides, a, b)
+        + f" {same}) pair WHERE m - acc <= limit_m ORDER BY id, m - limit_m, other_id"
     )
     return [
         _finding(rule, row, sure=_number(row[6]) + _number(row[7]) <= _number(row[8]))

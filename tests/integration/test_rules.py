@@ -135,6 +135,31 @@ def test_distances_agree_with_geodesics(fresh_database: Database, city: CityConf
             assert found.get(feature) == expected
 
 
+def test_beside_a_long_winding_road_nothing_is_missed(fresh_database: Database, city: CityConfig) -> None:
+    """The road is looked at in pieces; here every pair is measured whole."""
+    rng = np.random.default_rng(17)
+    bends = [(float(x), 400 * math.sin(x / 300) + float(rng.normal(0, 20))) for x in range(-4000, 4000, 40)]
+    road = put(fresh_database, "road", line(*bends), road_class="primary", admin_grade="national", width_m=20.0, positional_acc_m=1.0)
+    put(fresh_database, "road", line((-4000, 900), (4000, -900)), road_class="motorway", admin_grade="expressway", width_m=30.0, positional_acc_m=1.0)
+    for x, y in bends[::2]:
+        west, south = x + float(rng.uniform(-90, 90)), y + float(rng.uniform(-90, 90))
+        put(fresh_database, "building", box(west, south, west + 8, south + 8), positional_acc_m=1.0)
+    report = check_rules(fresh_database, city, at=AFTER, only=["17"])
+    found = {f.object_id: (f.other_id, f.distance_m) for outcome in report.outcomes for f in outcome.findings}
+    sql = """SELECT DISTINCT ON (b.id) b.id::text, r.id::text, m FROM baige.building b CROSS JOIN baige.road r CROSS JOIN LATERAL (
+        SELECT ST_Distance(b.geom::geography, r.geom::geography) - r.width_m / 2 AS m, CASE WHEN r.admin_grade = 'national' THEN 20 ELSE 30 END AS far
+        ) AS x
+        WHERE m - 2 <= far ORDER BY b.id, m - far"""
+    with fresh_database.begin() as connection:
+        expected = {row[0]: (row[1], row[2]) for row in connection.exec_driver_sql(sql)}
+    assert found.keys() == expected.keys()
+    assert 20 < len(found) < 90
+    assert {found[b][0] for b in found} > {road}
+    for building, (other, metres) in expected.items():
+        assert found[building][0] == other
+        assert found[building][1] == pytest.approx(metres, abs=0.0051)  # told in centimetres
+
+
 def test_the_case_that_fits_sets_the_distance(fresh_database: Database, city: CityConfig) -> None:
     for place, rail, locality in ((0, "rail", "urban"), (1000, "high_speed", "urban"), (2000, "rail", None)):
         put(
