@@ -252,7 +252,7 @@ def draw_layout(
     shapes = [_joined(ground, drawn.grid, city.layout.grids), _joined(ground, drawn.zone, city.layout.zones)]
     quota = quotas(drawn.grid_weight, city)
     points, quota, covered = place_points(
-        data, ring, shapes[0], quota, weight=weight, least=city.layout.points_per_grid_min, places=places,
+        data, ring, shapes[1], shapes[0], quota, weight=weight, least=city.layout.points_per_grid_min, places=places,
         kept=old[(old["level"] == "point") & (keep | old["pinned"])] if carried else None,
     )  # fmt: skip
     units = _units(data.cells.crs, ring, shapes, drawn, quota, points)

@@ -63,6 +63,7 @@ def _with_room(quota: Ints, needed: Ints, least: int) -> Ints:
 def place_points(
     data: LayoutData,
     ring: BaseGeometry,
+    zones: Any,
     grids: Any,
     quota: Ints,
     *,
@@ -73,9 +74,9 @@ def place_points(
 ) -> tuple[list[Placed], Ints, dict[str, float]]:
     """Choose the points of every grid.
 
-    First what may not move, the crossings that must be watched for the ring to be closed, and points of the layout before (``kept``) while
-    their camera is there; then, of the cameras that are there (and of road junctions, where these do not suffice), those that cover most:
-    people (by cells), junctions and places that matter (``places``), each of the three a third of the worth, within `REACH_M`.
+    First what may not move, the crossings that must be watched for the ring and each zone to be closed, and points of the layout before
+    (``kept``) while their camera is there; then, of the cameras that are there (and of road junctions, where these do not suffice), those
+    that cover most: people (by cells), junctions and places that matter (``places``), each of the three a third of the worth, within `REACH_M`.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def place_points(
     sure = _pinned(kept, grids)
     before = _as_before(kept, grids, set(names.astype(str)), {p.site for p in sure})
     bare = [p for p in before if p.site is None]  # they may watch a crossing, and no camera does it for them
-    sure += _crossings(graph, ring, grids, shapely.get_coordinates(sites), sure + bare) + bare
+    sure += _crossings(graph, ring, zones, grids, shapely.get_coordinates(sites), sure + bare) + bare
     quota = _with_room(quota, np.bincount([p.grid for p in sure], minlength=len(grids)), least)
     sure += [p for p in before if p.site is not None]
     home = [containers_of(points, grids) for points in (sites, junctions, demand)]
@@ -169,18 +170,28 @@ def _as_before(kept: Any, grids: Any, cameras: set[str], taken: set[str | None])
 
 
 def _crossings(
-    graph: RoadGraph | None, ring: BaseGeometry, grids: Any, cameras_xy: Any, sure: list[Placed]
+    graph: RoadGraph | None, ring: BaseGeometry, zones: Any, grids: Any, cameras_xy: Any, sure: list[Placed]
 ) -> list[Placed]:
-    """Places at the fewest further crossings that close the ring, drawn just inside it."""
+    """Places at the fewest further crossings that close the ring, then each zone, drawn just inside it.
+
+    A place on the border of two zones serves both: each zone is looked at with what was placed for those before it.
+    """
     if graph is None:
         return []
+    found: list[Placed] = []
+    for outline in [ring, *(part for zone in zones for part in shapely.get_parts(zone))]:
+        found += _closing(graph, outline, grids, cameras_xy, [*sure, *found])
+    return found
+
+
+def _closing(graph: RoadGraph, outline: BaseGeometry, grids: Any, cameras_xy: Any, sure: list[Placed]) -> list[Placed]:
     own = np.array([[p.spot.x, p.spot.y] for p in sure if p.site is None]).reshape(-1, 2)
-    proof = prove_ring(graph, ring, np.concatenate([cameras_xy, own]), reach_m=_WATCH_M, depth_m=10.0)
+    proof = prove_ring(graph, outline, np.concatenate([cameras_xy, own]), reach_m=_WATCH_M, depth_m=10.0)
     at = [crossing.xy for crossing in proof.crossings if crossing.to_watch]
     if not at:
         return []
     spots = np.atleast_1d(np.asarray(shapely.points(np.array(at)), dtype=object))
-    inner = shapely.buffer(ring, -1.0)
+    inner = shapely.buffer(outline, -1.0)
     nearest = np.array([shapely.get_point(shapely.shortest_line(inner, spot), 0) for spot in spots], dtype=object)
     spots = np.where(shapely.covers(inner, spots), spots, nearest)
     return [

@@ -15,6 +15,7 @@ from gis.settings import CityConfig
 from grids.layout_check import check_layout
 from grids.layout_plan import plan_layout
 from grids.layout_versions import adopt_layout, list_layouts, remove_draft
+from layers.changes import change_set
 from layers.database import Database
 from layers.frames import read_frame
 from layers.loading.bulk import load_frame
@@ -146,6 +147,18 @@ def test_a_plan_is_stored_beside_and_checked(fresh_database: Database, city: Cit
     assert check_layout(fresh_database, small_city(city)).holds  # the present one is as it was
     with pytest.raises(InputError):
         plan_layout(fresh_database, small_city(city), name="a b")
+
+
+def test_a_plan_closes_the_ring_and_every_zone(fresh_database: Database, city: CityConfig) -> None:
+    """Without any camera each closure is left to the plan's own points."""
+    store(fresh_database, layout_town(), city)
+    with fresh_database.begin() as connection, change_set(connection, layer="camera_site", action="delete"):
+        connection.exec_driver_sql("DELETE FROM baige.camera_site")
+    before = check_layout(fresh_database, small_city(city))
+    assert not all(closure.closed for closure in before.closures)
+    report = plan_layout(fresh_database, small_city(city), name="草案")
+    assert [(closure.closed, closure.fewest) for closure in report.check.closures] == [(True, 0)] * 3
+    assert not [fault for fault in report.check.faults if fault.kind == "zone_open"]
 
 
 def test_drafts_side_by_side_versions_and_adoption(fresh_database: Database, city: CityConfig) -> None:
