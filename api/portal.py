@@ -18,6 +18,7 @@ from api.rasters import known_rasters
 from api.relief import get_relief
 from api.state import State, etag_of, matches, not_modified, scope_of
 from gis.errors import BackendError, InputError, NotFound
+from layers.query import cql2_sql
 from layers.query.fragment import Fragment
 from layers.query.items import Question
 from maps.portal_configuration import maplibre_file, portal_configuration
@@ -94,9 +95,12 @@ async def _chainage(request: Request) -> Response:
 
 
 async def _labels(request: Request) -> Response:
-    """One point a feature for the names of areas, the largest first: in tiles, an area in several tiles would be named in each."""
+    """One point a feature for the names of areas, the largest first: in tiles, an area in several tiles would be named in each.
+
+    ``filter`` (CQL2) as for tiles.
+    """
     state: State = request.app.state.baige
-    reject_unknown(request.query_params, ())
+    reject_unknown(request.query_params, ("filter",))
     principal = await principal_of(request)
     source = await state.catalogue.find(request.path_params["collection"], principal.role)
     style = source.declaration.style
@@ -107,11 +111,14 @@ async def _labels(request: Request) -> Response:
     degrees = "ST_Transform(ST_PointOnSurface(t.geom), 4326)"
     sql = Fragment(
         f"SELECT {column.sql}::text, ST_X({degrees}), ST_Y({degrees}), {by.sql + '::text' if by else 'NULL'}, row_number() OVER"
-        f" (ORDER BY ST_Area(t.geom) DESC) FROM {source.table} AS t WHERE {column.sql} IS NOT NULL"
-        f" AND ST_Dimension(t.geom) = 2 ORDER BY 5 LIMIT {_LABELS_MOST}"
+        f" (ORDER BY ST_Area(t.geom) DESC) FROM {source.table} AS t WHERE {column.sql} IS NOT NULL AND ST_Dimension(t.geom) = 2"
     )
+    wanted = request.query_params.get("filter", "")
+    if wanted:
+        sql = sql + " AND (" + cql2_sql.compile_filter(wanted, source) + ")"
+    sql = sql + f" ORDER BY 5 LIMIT {_LABELS_MOST}"
     counter = await state.counters.current(source.name)
-    etag = etag_of("labels", source.name, counter, scope_of(principal), state.catalogue.version)
+    etag = etag_of("labels", source.name, wanted, counter, scope_of(principal), state.catalogue.version)
     headers = {**FRESH, "ETag": etag}
     if matches(request, etag):
         return not_modified(etag, FRESH)

@@ -144,11 +144,16 @@ def _merged(source: Source, tile: Tile, where: Fragment, rules: TileRules) -> Fr
     names = {name: f"a{position}" for position, name in enumerate(tally)}
     pixels = f"{2 * _pixel_in_storage(source, tile)!r}"
     is_large = f"(ST_XMax(t.geom) - ST_XMin(t.geom) > {pixels} OR ST_YMax(t.geom) - ST_YMin(t.geom) > {pixels})"
+    spot = f", avg({x}) AS px, avg({y}) AS py"
+    middle = f"ST_SetSRID(ST_MakePoint(m.px, m.py), {source.srid})"
     if points:
-        centre, place = f", avg({x}) AS px, avg({y}) AS py", f"ST_SetSRID(ST_MakePoint(m.px, m.py), {source.srid})"
+        centre, place = spot, middle
     else:
         left, low = f"{west!r} + m.i * {step_x!r}", f"{south!r} + m.j * {step_y!r}"
         centre, place = "", f"ST_MakeEnvelope({left}, {low}, {left} + {step_x!r}, {low} + {step_y!r}, {source.srid})"
+        if source.declaration.geometry == "Geometry":  # cells of points alone are points
+            centre = f"{spot}, max(ST_Dimension(t.geom)) AS dim"
+            place = f"CASE WHEN m.dim = 0 THEN {middle} ELSE {place} END"
     moved = geometry_sql(source, tile.matrix_set.srid, column=place)
     if moved == place and source.srid != tile.matrix_set.srid:
         moved = f"ST_SetSRID({place}, {tile.matrix_set.srid})"

@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from layers.database import Database
-from tests.e2e.test_maps_portal import browser, opened, server, tab, until
+from tests.e2e.test_maps_portal import RUN, browser, opened, server, tab, until
 
 __all__ = ["browser", "server", "tab"]
 
@@ -294,3 +294,39 @@ def test_order_opacity_and_pictures_are_in_the_link(tab: Page, server: str) -> N
         != 1
     )
     assert json.dumps(link).isascii()
+
+
+def test_one_layout_is_on_the_map_at_a_time(tab: Page, server: str, database: Database) -> None:
+    square = "POLYGON((111.27 30.68, 111.30 30.68, 111.30 30.70, 111.27 30.70, 111.27 30.68))"
+    with database.begin() as connection:
+        for layout, version in (("current", 2), ("draft-1", 1)):
+            for level, code in (("ring", "R1"), ("zone", "Z01"), ("zone", f"Z-{layout}")):
+                sql = (
+                    "INSERT INTO baige.layout_unit (level, code, layout, version, name_zh, name_en, classification, synthetic, geom)"
+                    " VALUES (:level, :code, :layout, :version, :code, :code, 'internal', true, ST_GeomFromText(:wkt, 4490))"
+                )
+                values = {"level": level, "code": code, "layout": layout, "version": version, "wkt": square}
+                connection.execute(sa.text(sql), values)
+            sql = (
+                "INSERT INTO baige.layout_fault (run_id, layout, version, level, fault_kind, severity, unit_code, note_zh, note_en, classification,"
+                " synthetic, geom) VALUES (:run, :layout, :version, 'zone', 'overlap', 'error', 'Z01', :zh, :en, 'internal', true,"
+                " ST_SetSRID(ST_MakePoint(111.28, 30.69), 4490))"
+            )
+            values = {"run": RUN, "layout": layout, "version": version, "zh": f"{layout} 重叠", "en": f"{layout} overlaps"}
+            connection.execute(sa.text(sql), values)
+    opened(tab, server, "#at=13/30.69/111.285&on=admin_area,layout_unit&tab=planner&lang=zh")
+    labels = tab.evaluate("fetch('labels/layout_unit?filter=' + encodeURIComponent(\"layout = 'draft-1'\")).then((r) => r.json())")
+    assert sorted(f["properties"]["label"] for f in labels["features"]) == ["R1", "Z-draft-1", "Z01"]
+    chooser, faults = tab.locator("#layout"), tab.locator("#layout-faults")
+    expect(chooser.locator("option")).to_have_text(["现行，第 2 版", "draft-1，第 1 版"])
+    expect(faults).to_have_text("current 重叠Z01")
+    with tab.expect_response(lambda r: "/layout_unit/tiles/" in r.url and "draft-1" in r.url and "version" in r.url):
+        chooser.select_option(index=1)
+    expect(faults).to_have_text("draft-1 重叠Z01")
+    with tab.expect_response(lambda r: "/layout_unit/tiles/" in r.url and "level" in r.url):
+        tab.locator("#level").select_option("zone")
+    tab.wait_for_function("location.hash.includes('layout=draft-1%401') && location.hash.includes('level=zone')")
+    tab.reload()
+    tab.wait_for_selector("body[data-drawn=yes]")
+    expect(chooser.locator("option:checked")).to_have_text("draft-1，第 1 版")
+    expect(tab.locator("#level")).to_have_value("zone")

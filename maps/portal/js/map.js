@@ -1,6 +1,6 @@
 // The map: our own layers as vector tiles, drawn by their declared styles; highlight and scratch drawings above them.
 import { byId, tell } from "./dom.js";
-import { headers, root } from "./server.js";
+import { headers, quoted, root } from "./server.js";
 import { catalogue } from "./catalogue.js";
 import { keepState, state } from "./state.js";
 
@@ -127,19 +127,34 @@ function merged(layer) {
   if (!colour) return [];
   const common = { source: layer.name, "source-layer": layer.name, filter: ["all", ["==", ["get", "merged"], true], [">", ["get", "n"], 1]] };
   return [
-    { id: `${layer.name}-cells`, type: "circle", ...common, paint: { "circle-color": colour, "circle-opacity": 0.75, "circle-stroke-color": "#ffffff", "circle-stroke-width": 1, "circle-radius": ["interpolate", ["linear"], ["log10", ["max", 1, ["get", "n"]]], 0, 3, 1, 7, 2, 13, 4, 22] } },
+    { id: `${layer.name}-cells`, type: "circle", ...common, paint: { "circle-color": colour, "circle-opacity": 0.75, "circle-stroke-color": "#ffffff", "circle-stroke-width": 1, "circle-radius": ["interpolate", ["linear"], ["log10", ["max", 1, ["get", "n"]]], 0, 3, 0.3, 8, 1, 10, 2, 14, 4, 22] } },
     { id: `${layer.name}-numbers`, type: "symbol", ...common, layout: { "text-field": ["to-string", ["get", "n"]], "text-size": 11, "text-font": ["sans"] }, paint: { "text-color": "#ffffff", "text-halo-color": "#22303c", "text-halo-width": 1.2 } },
   ];
 }
 
-// Shares are kept for several kinds of unit in one layer; the map shows one kind at a time. What is not base map can be shown as it was.
+// What of a layer is on the map: one kind of unit of the shares, one layout (else they lie over each other) and all or one of its levels.
+export function cutOf(name) {
+  if (name === "coverage_by_grid") return `unit_kind = '${state.unit || "grid"}'`;
+  if (name !== "layout_unit" && name !== "layout_fault") return "";
+  const [layout, version] = (state.layout || "current@").split("@");
+  const parts = [`layout = ${quoted(layout)}`, state.level ? `level = ${quoted(state.level)}` : "", version ? `version = ${Number(version)}` : ""];
+  if (!version && name === "layout_unit") parts.push("valid_to IS NULL");
+  return parts.filter(Boolean).join(" AND ");
+}
+
+// What is not base map can be shown as it was.
 export function tilesOf(name, asof = state.asof) {
-  const filter = name === "coverage_by_grid" ? `&filter=${encodeURIComponent(`unit_kind='${state.unit || "grid"}'`)}` : "";
+  const cut = cutOf(name), filter = cut ? `&filter=${encodeURIComponent(cut)}` : "";
   const past = asof && catalogue.layers.get(name)?.kind !== "base" ? `&as-of=${encodeURIComponent(asof)}` : "";
   return [`${root}/collections/${name}/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt${filter}${past}`];
 }
 
-export const renewTiles = (name) => map.getSource(name)?.setTiles(tilesOf(name));
+const namesOf = (name) => `${root}/portal/labels/${name}${cutOf(name) ? `?filter=${encodeURIComponent(cutOf(name))}` : ""}`;
+
+export function renewTiles(name) {
+  map.getSource(name)?.setTiles(tilesOf(name));
+  map.getSource(`${name}-names`)?.setData(namesOf(name));
+}
 
 export function setLayer(name, on) {
   const layer = catalogue.layers.get(name);
@@ -147,7 +162,7 @@ export function setLayer(name, on) {
   if (on && !map.getSource(name)) {
     map.addSource(name, { type: "vector", tiles: tilesOf(name), minzoom: 0, maxzoom: 16 });
     const labels = [], areas = layer.families.includes("fill");
-    if (areas && layer.drawing.some((entry) => entry.type === "symbol")) map.addSource(`${name}-names`, { type: "geojson", data: `${root}/portal/labels/${name}` });
+    if (areas && layer.drawing.some((entry) => entry.type === "symbol")) map.addSource(`${name}-names`, { type: "geojson", data: namesOf(name) });
     for (const given of [...layer.drawing, ...merged(layer)]) {
       const entry = structuredClone(given);
       if (entry.type === "symbol" && entry.layout) entry.layout["text-font"] = ["sans"];

@@ -2,7 +2,7 @@
 import { both, download, el, labelled, lang, option, said, tell } from "./dom.js";
 import { ask, askJSON, count, items, nextPath, quoted } from "./server.js";
 import { catalogue, classOf, hasData, nameOf, shown } from "./catalogue.js";
-import { idsOf, map, renewTiles } from "./map.js";
+import { map, renewTiles } from "./map.js";
 import { show } from "./layers.js";
 import { openFeature } from "./detail.js";
 import { bars } from "./tools.js";
@@ -110,28 +110,40 @@ function proposals() {
   return el("div", {}, el("h2", { class: "title" }, both("点位建议", "Site proposals")), form, job, worth, take, list);
 }
 
-// Ring, zones, grids and points, one level at a time or all, with the faults of the last check.
+// Ring, zones, grids and points of one layout, one level at a time or all, with the faults of its last check.
 function layout() {
   const layer = catalogue.layers.get("layout_unit"), faultLayer = catalogue.layers.get("layout_fault"), faults = el("ol", { class: "ranked", id: "layout-faults" }), numbers = el("p", { class: "note" });
-  const levels = Object.entries(layer.field.get("level").terms);
-  const only = (level) => {
+  const apply = () => {
+    state.layout = which.value;
+    state.level = choose.value;
+    for (const name of ["layout_unit", "layout_fault"]) renewTiles(name);
     show("layout_unit");
-    for (const id of idsOf(layer)) {
-      const declared = layer.drawing.find((entry) => entry.id === id)?.filter;
-      if (declared || layer.drawing.some((entry) => entry.id === id)) map.setFilter(id, level ? ["all", ...(declared ? [declared] : []), ["==", ["get", "level"], level]] : declared ?? null);
-    }
-    load(level);
+    keepState();
+    load();
   };
-  const choose = el("select", { id: "level", "data-label-zh": "层级", "data-label-en": "Level", onchange: () => only(choose.value) }, option("", "四级全部", "All four levels"), ...levels.map(([v, [zh, en]]) => option(v, zh, en)));
-  async function load(level) {
-    const filter = level ? `level = ${quoted(level)}` : "";
+  const which = el("select", { id: "layout", "data-label-zh": "方案", "data-label-en": "Layout", onchange: apply }, option(state.layout || "", "现行", "Current"));
+  const choose = el("select", { id: "level", "data-label-zh": "层级", "data-label-en": "Level", onchange: apply }, option("", "四级全部", "All four levels"), ...Object.entries(layer.field.get("level").terms).map(([v, [zh, en]]) => option(v, zh, en, v === state.level)));
+  async function layouts() {
+    const rings = await items("layout_unit", { filter: "level = 'ring' AND valid_to IS NULL", limit: 500, skipGeometry: true, sortby: "+layout,-version" });
+    const newest = new Map();
+    for (const { properties: p } of rings.features) if (!newest.has(p.layout)) newest.set(p.layout, p.version ?? 1);
+    const named = [...newest].sort(([a], [b]) => (b === "current") - (a === "current") || a.localeCompare(b));
+    if (named.length) which.replaceChildren(...named.map(([name, version]) => {
+      const value = `${name}@${version}`;
+      return name === "current" ? option(value, `现行，第 ${version} 版`, `Current, version ${version}`, value === state.layout) : option(value, `${name}，第 ${version} 版`, `${name}, version ${version}`, value === state.layout);
+    }));
+    load();
+  }
+  async function load() {
     if (!faultLayer) return;
+    const [name, version] = (which.value || "current@").split("@");
+    const filter = [`layout = ${quoted(name)}`, version ? `version = ${Number(version)}` : "", choose.value ? `level = ${quoted(choose.value)}` : ""].filter(Boolean).join(" AND ");
     const page = await items("layout_fault", { filter, limit: 60, skipGeometry: true, sortby: "+severity" });
     numbers.replaceChildren(both(`问题 ${page.numberMatched ?? "?"} 处，错误在前。`, `${page.numberMatched ?? "?"} faults, errors first.`));
     faults.replaceChildren(...page.features.map((f) => el("li", {}, el("button", { type: "button", onclick: () => { show("layout_fault"); openFeature("layout_fault", f.id, { fly: true }); } }, el("i", { class: "chip", style: `background:${classOf(faultLayer, f.properties[faultLayer.by]).color}` }), el("span", {}, said(f.properties.note_zh, f.properties.note_en) || f.properties.fault_kind), el("small", {}, f.properties.unit_code || "")))));
   }
-  load("");
-  return el("div", {}, el("h2", { class: "title" }, both("布局：圈、片、格、点", "Layout: ring, zones, grids, points")), el("div", { class: "row" }, choose, el("button", { type: "button", onclick: () => only(choose.value) }, both("在图上显示", "Show on the map"))), numbers, faults);
+  layouts();
+  return el("div", {}, el("h2", { class: "title" }, both("布局：圈、片、格、点", "Layout: ring, zones, grids, points")), el("div", { class: "row" }, which, choose, el("button", { type: "button", onclick: apply }, both("在图上显示", "Show on the map"))), numbers, faults);
 }
 
 function report() {

@@ -1,6 +1,6 @@
 // What a permalink restores: view, layers with opacity, tab, selected feature, language. It lives in the address after "#".
 
-export const state = { zoom: null, lat: null, lon: null, on: null, opacity: {}, tab: "layers", picked: "", lang: "", table: "", filter: "", metric: "", unit: "", scenario: "", asof: "", swipe: "", order: "", pictures: "relief" };
+export const state = { zoom: null, lat: null, lon: null, on: null, opacity: {}, tab: "layers", picked: "", lang: "", table: "", filter: "", metric: "", unit: "", layout: "", level: "", scenario: "", asof: "", swipe: "", order: "", pictures: "relief" };
 
 export function readState() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -11,7 +11,7 @@ export function readState() {
     const [name, value] = part.split(":");
     if (Number(value) >= 0 && Number(value) <= 1) state.opacity[name] = Number(value);
   }
-  for (const name of ["tab", "picked", "lang", "table", "filter", "metric", "unit", "scenario", "asof", "swipe", "order", "pictures"]) if (given.has(name)) state[name] = given.get(name);
+  for (const name of ["tab", "picked", "lang", "table", "filter", "metric", "unit", "layout", "level", "scenario", "asof", "swipe", "order", "pictures"]) if (given.has(name)) state[name] = given.get(name);
   return state;
 }
 
@@ -24,7 +24,7 @@ export function keepState() {
     if (state.on) given.set("on", state.on.join(","));
     const opacity = Object.entries(state.opacity).filter(([, value]) => value !== 1).map(([name, value]) => `${name}:${value}`);
     if (opacity.length) given.set("op", opacity.join(","));
-    for (const name of ["tab", "picked", "lang", "table", "filter", "metric", "unit", "scenario", "asof", "swipe", "order", "pictures"]) if (state[name]) given.set(name, state[name]);
+    for (const name of ["tab", "picked", "lang", "table", "filter", "metric", "unit", "layout", "level", "scenario", "asof", "swipe", "order", "pictures"]) if (state[name]) given.set(name, state[name]);
     history.replaceState(null, "", `#${given}`);
   }, 200);
 }
