@@ -156,21 +156,24 @@ def assign_codes(
             retired.discard(code)
         else:
             retired.add(code)
-    highest: dict[str, int] = {}
+    used: dict[str, set[int]] = {}
     for code in [*gone, *retired, *(code for code in codes if code)]:
         stem, tail = code[:-digits], code[-digits:]
         if tail.isdigit() and first <= int(tail) <= last:
-            highest[stem] = max(highest.get(stem, first - 1), int(tail))
+            used.setdefault(stem, set()).add(int(tail))
     fresh = np.array([place for place in range(count) if codes[place] is None], np.int64)
     for stem in dict.fromkeys(prefix[place] for place in fresh):
         mine = fresh[[prefix[place] == stem for place in fresh]]
-        number = highest.get(stem, first - 1)
-        if number + len(mine) > last:
+        taken = used.get(stem, set())
+        start = max(taken, default=first - 1) + 1
+        numbers: Sequence[int] = range(start, last + 1)
+        if len(numbers) < len(mine):  # one stray high number must not exhaust the container: those never used, wherever they are
+            numbers = [n for n in range(first, last + 1) if n not in taken]
+        if len(numbers) < len(mine):
             raise Conflict(
-                f"{stem}: {len(mine)} new codes after {number:0{digits}d} would pass {last:0{digits}d}; divide the container.",
-                zh=f"{stem}：{number:0{digits}d} 之后还需 {len(mine)} 个编码，将超过 {last:0{digits}d}；请拆分上级单元。",
+                f"{stem}: {len(mine)} new codes are needed and {len(numbers)} numbers up to {last:0{digits}d} were never used; divide the container.",
+                zh=f"{stem}：需 {len(mine)} 个新编码，{last:0{digits}d} 以内从未使用的只剩 {len(numbers)} 个；请拆分上级单元。",
             )
-        for place in mine[reading_order(points[mine], band_m=band_m)]:
-            number += 1
+        for place, number in zip(mine[reading_order(points[mine], band_m=band_m)], numbers, strict=False):
             codes[place] = f"{stem}{number:0{digits}d}"
     return CodePlan(tuple(code or "" for code in codes), tuple(int(place) for place in fresh), tuple(sorted(retired)))

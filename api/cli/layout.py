@@ -223,6 +223,37 @@ def adopt(app: AppContext, draft: str, anyway: bool) -> None:
 
 
 @command.command()
+@click.option("--community", "communities", multiple=True, metavar="CODE", help="Only cells of this community (repeatable). 只编此社区。")
+@click.option("--anew", is_flag=True, help="All cells of the communities named, in the standard's order. 按标准次序重编所列社区的全部单元。")
+@click.option("--dry-run", is_flag=True, help="Only say what would be. 只显示结果，不写入。")
+@pass_app
+def number(app: AppContext, communities: tuple[str, ...], anew: bool, dry_run: bool) -> None:
+    """Give unit grid cells without a good code the next number of their community; old codes stay void. 单元网格编码。"""
+    from grids.grid_numbers import number_cells
+
+    done = number_cells(app.database(), app.settings.city_config, communities=communities, anew=anew, dry_run=dry_run)
+    would = app.text("would get", "将获") if dry_run else app.text("got", "获得")
+    lines = [
+        app.text(
+            f"{done.cells} cells, {len(done.given)} {would} another code; {len(done.retired)} codes void.",
+            f"{done.cells} 个单元，{len(done.given)} 个{would}新编码；{len(done.retired)} 个编码作废。",
+        )
+    ]
+    lines += [f"  {cell.before} → {cell.code}" for cell in done.given[:20]]
+    if len(done.given) > 20:
+        lines.append(app.text(f"  … and {len(done.given) - 20} more", f"  ……另有 {len(done.given) - 20} 个"))
+    if done.outside:
+        lines.append(
+            app.text(f"{len(done.outside)} cells lie in no community and keep their code.", f"{len(done.outside)} 个单元不在任何社区内，编码不变。")
+        )
+    app.emit(
+        {"run_id": done.run_id, "dry_run": dry_run, "cells": done.cells, "given": [vars(cell) for cell in done.given],
+         "retired": list(done.retired), "outside": list(done.outside)},
+        "\n".join(lines),
+    )  # fmt: skip
+
+
+@command.command()
 @click.argument("draft")
 @pass_app
 def remove(app: AppContext, draft: str) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from api.cli import main
 from gis.errors import Conflict, InputError, NotFound
 from gis.settings import CityConfig
+from grids.grid_numbers import number_cells
 from grids.layout_check import check_layout
 from grids.layout_plan import plan_layout
 from grids.layout_versions import adopt_layout, list_layouts, remove_draft
@@ -229,3 +230,59 @@ def test_the_commands_of_layouts(
     assert "19" in run("remove", "draft-1")
     wrong = CliRunner().invoke(main, ["layout", "plan", "--pin", "Q7"])
     assert wrong.exit_code == 2 and "Q7" in wrong.stderr
+
+
+def codes_of(database: Database, where: str = "code_status IS DISTINCT FROM 'void'") -> dict[str, str]:
+    with database.begin() as connection:
+        return {str(i): str(c) for i, c in connection.exec_driver_sql(f"SELECT id, grid_code FROM baige.grid_cell WHERE {where}")}
+
+
+def test_cells_are_numbered_and_what_they_give_up_stays_void(fresh_database: Database, city: CityConfig) -> None:
+    store(fresh_database, layout_town(), city)
+    before = codes_of(fresh_database)
+    first, second = "420502001001", "420502001002"
+    highest = max(code for code in before.values() if code.startswith(first))
+    stray = key(f"{first}003")
+    with fresh_database.begin() as connection, change_set(connection, layer="grid_cell", action="update"):
+        connection.exec_driver_sql(f"UPDATE baige.grid_cell SET grid_code = '{second}990' WHERE id = '{stray}'")
+    assert {f.kind for f in check_layout(fresh_database, small_city(city)).faults} >= {"cell_code_prefix"}
+    would = number_cells(fresh_database, city, dry_run=True)
+    assert would.run_id is None
+    assert codes_of(fresh_database)[stray] == f"{second}990"
+    done = number_cells(fresh_database, city)
+    after = f"{first}{int(highest[-3:]) + 1:03d}"
+    assert [(cell.before, cell.code) for cell in done.given] == [(f"{second}990", after)]
+    assert codes_of(fresh_database) == {**before, stray: after}
+    with fresh_database.begin() as connection:
+        void = connection.exec_driver_sql(
+            "SELECT v.grid_code, v.code_status, ST_Equals(v.geom, c.geom), v.valid_to = current_date, v.household_count, c.admin_code"
+            f" FROM baige.grid_cell v JOIN baige.grid_cell c ON c.id = '{stray}' WHERE v.code_status = 'void'"
+        ).all()
+    assert [tuple(row) for row in void] == [(f"{second}990", "void", True, True, 4, first)]
+    assert not {f.kind for f in check_layout(fresh_database, small_city(city)).faults} & {"cell_code_prefix", "cell_code_void"}
+    assert number_cells(fresh_database, city).given == ()  # a second time there is nothing to do
+    # anew, with numbers that were never used, void ones neither: the one stray number does not exhaust them
+    count = sum(code.startswith(second) for code in before.values())
+    done = number_cells(fresh_database, city, communities=[second], anew=True)
+    assert len(done.retired) == len(done.given) == count
+    assert {cell.code for cell in done.given}.isdisjoint({*before.values(), f"{second}990"})
+    assert "cell_sequence" not in {f.kind for f in check_layout(fresh_database, small_city(city)).faults if second in f.text_en}
+
+
+def test_numbering_refuses_what_it_cannot_do(fresh_database: Database, city: CityConfig) -> None:
+    store(fresh_database, layout_town(), city)
+    with pytest.raises(InputError, match="Name the communities"):
+        number_cells(fresh_database, city, anew=True)
+    with pytest.raises(InputError, match="420502001999"):
+        number_cells(fresh_database, city, communities=["420502001999"])
+    before = codes_of(fresh_database, "true")
+    first = "420502001001"
+    with fresh_database.begin() as connection, change_set(connection, layer="grid_cell", action="create"):
+        connection.exec_driver_sql(
+            "INSERT INTO baige.grid_cell (grid_code, grid_kind, code_status, geom) SELECT code, 'unit', 'void', geom FROM baige.grid_cell,"
+            f" (SELECT '{first}' || lpad(n::text, 3, '0') AS code FROM generate_series(1, 999) AS n) AS every"
+            f" WHERE id = '{key(f'{first}001')}' AND code NOT IN (SELECT grid_code FROM baige.grid_cell)"
+        )
+    with pytest.raises(Conflict, match="divide"):
+        number_cells(fresh_database, city, communities=[first], anew=True)
+    assert codes_of(fresh_database) == before

@@ -94,7 +94,7 @@ function draw() {
   const label = el("output", { class: "count", id: "asof" }, timeOf(state.asof));
   const momentAt = (value) => (Number(value) >= STEPS ? "" : new Date(first + (end - first) * value / STEPS).toISOString());
   const slider = el("input", { type: "range", min: 0, max: STEPS, value: position, id: "moment", "data-label-zh": "历史时刻", "data-label-en": "Moment of the past", oninput: () => { label.textContent = timeOf(momentAt(slider.value)); }, onchange: () => showAsOf(momentAt(slider.value)) });
-  const names = { coverage: ["覆盖计算", "Coverage"], "propose-sites": ["点位建议", "Proposals"], "layout-plan": ["布局规划", "Layout plan"], "layout-check": ["布局检查", "Layout check"], rules: ["规则核查", "Rules"], "camera-views": ["可视范围", "Views"], scenario: ["方案对比", "Scenario"], gaps: ["缺口", "Gaps"] };
+  const names = { coverage: ["覆盖计算", "Coverage"], "propose-sites": ["点位建议", "Proposals"], "layout-plan": ["布局规划", "Layout plan"], "layout-check": ["布局检查", "Layout check"], "grid-numbers": ["网格编码", "Cell codes"], rules: ["规则核查", "Rules"], "camera-views": ["可视范围", "Views"], scenario: ["方案对比", "Scenario"], gaps: ["缺口", "Gaps"] };
   const choices = (id, value, none, change) => {
     const box = el("select", { id, "data-label-zh": id === "run-a" ? "左侧时刻" : "右侧时刻", "data-label-en": id === "run-a" ? "Moment on the left" : "Moment on the right", onchange: () => change(box.value) }, option("", ...none, !value), ...(id === "swipe-b" ? [option(NOW, "现在", "now", value === NOW)] : []),
       ...[...runs].reverse().map((run) => { const [zh, en] = names[run.kind] || [run.kind, run.kind], when = timeOf(run.at); return option(run.at, `${zh} ${when}`, `${en} ${when}`, run.at === value); }),

@@ -253,12 +253,17 @@ def test_communities_have_twelve_digits_in_their_range():
     assert plan.codes == ("420502001200", "420502001201", "420502001202")
 
 
+def test_a_stray_high_number_does_not_exhaust_a_container():
+    plan = assign_codes(["420502001001"] * 3, [(0, 0), (1, 0), (2, 0)], void=["420502001001998", "420502001001002"])
+    assert plan.codes == ("420502001001001", "420502001001003", "420502001001004")
+
+
 @pytest.mark.parametrize(
     ("error", "change"),
     [
         (Conflict, {"present": ["420502001001001", "420502001001001"]}),
         (Conflict, {"present": ["420502001001001", None], "void": ["420502001001001"]}),
-        (Conflict, {"void": ["420502001001998"]}),
+        (Conflict, {"void": [f"420502001001{n:03d}" for n in range(1, 999)]}),
         (InputError, {"prefix": ["42050200100x", "420502001001"]}),
         (InputError, {"xy": [(0, 0)]}),
         (InputError, {"xy": [(0, 0), (np.nan, 0)]}),
