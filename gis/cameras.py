@@ -164,6 +164,16 @@ class CameraTable:
         state[np.asarray(index)] = online
         return replace(self, online=state)
 
+    def exchanged(self, out: Sequence[int], other: "CameraTable") -> "CameraTable":
+        """Without the cameras at some places, and with others (under other names) behind the rest."""
+        names = list(self.id)
+        for place in sorted(out, reverse=True):
+            del names[place]
+        arrays: dict[str, Any] = {
+            name: np.concatenate([np.delete(getattr(self, name), out, axis=0), getattr(other, name)]) for name in _ARRAYS
+        }
+        return replace(self, id=(*names, *other.id), rejected=self.rejected + other.rejected, **arrays)
+
     def joined(self, other: "CameraTable") -> "CameraTable":
         """Both tables, one after the other.
 

@@ -9,6 +9,7 @@ with the same cameras and surface hold the same bytes.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,11 @@ def unpack(data: bytes, bands: int) -> Counts:
     plain = pa.decompress(data[1:], decompressed_size=bands * CHUNK * CHUNK * width, codec="lz4", asbytes=True)
     values = np.frombuffer(plain, dtype=np.uint8 if width == 1 else np.uint16)
     return values.reshape(bands, CHUNK, CHUNK).astype(np.uint16)
+
+
+@lru_cache(maxsize=32)
+def _opened(data: bytes | None, bands: int) -> Counts:
+    return np.zeros((bands, CHUNK, CHUNK), dtype=np.uint16) if data is None else unpack(data, bands)
 
 
 @dataclass
@@ -136,9 +142,12 @@ class CoverageResult:
         return PRODUCTS.index(product) * len(self.densities_px_m) + self.densities_px_m.index(density)
 
     def chunk(self, row: int, col: int) -> Counts:
-        """Counts of one chunk, uint16 (bands, 256, 256); zeros where there is none."""
-        data = self.chunks.get((row, col))
-        return np.zeros((self.bands, CHUNK, CHUNK), dtype=np.uint16) if data is None else unpack(data, self.bands)
+        """Counts of one chunk, uint16 (bands, 256, 256); zeros where there is none. The array is the caller's own."""
+        return self.peek(row, col).copy()
+
+    def peek(self, row: int, col: int) -> Counts:
+        """As `chunk`, to read only: several readers share the array, the last ones opened are kept."""
+        return _opened(self.chunks.get((row, col)), self.bands)
 
     def window(self, row: int, col: int, rows: int, cols: int) -> Counts:
         """Counts of any part, uint16 (bands, rows, cols), row 0 in the south."""
@@ -147,7 +156,7 @@ class CoverageResult:
             for chunk_col in range(col // CHUNK, -(-(col + cols) // CHUNK)):
                 if (chunk_row, chunk_col) not in self.chunks:
                     continue
-                part = self.chunk(chunk_row, chunk_col)
+                part = self.peek(chunk_row, chunk_col)
                 r0, c0 = max(row, chunk_row * CHUNK), max(col, chunk_col * CHUNK)
                 r1, c1 = min(row + rows, (chunk_row + 1) * CHUNK), min(col + cols, (chunk_col + 1) * CHUNK)
                 out[:, r0 - row : r1 - row, c0 - col : c1 - col] = part[

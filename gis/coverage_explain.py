@@ -138,7 +138,6 @@ def explain(
     winner = np.full(len(xs), -1, dtype=np.int64)
     distance = np.full(len(xs), np.nan)
     view_cells = np.floor(table.view_m / surface.cell_m).astype(np.int64)
-    widest = int(view_cells.max(initial=0)) + 1
     order = np.lexsort((cols // TILE, rows // TILE))
     if len(order):
         cuts = np.flatnonzero((np.diff(rows[order] // TILE) != 0) | (np.diff(cols[order] // TILE) != 0)) + 1
@@ -152,10 +151,10 @@ def explain(
                 & (cam_col - view_cells <= end_col)
             )
             which = np.flatnonzero(near).astype(np.int64)
-            margin = widest + 1
-            window = surface.window(
-                row - margin, col - margin, end_row - row + 2 * margin + 1, end_col - col + 2 * margin + 1
-            )
+            # lines of sight stay within the box of the places and the cameras that matter to them
+            every_row, every_col = np.append(cam_row[which], (row, end_row)), np.append(cam_col[which], (col, end_col))
+            south, west = int(every_row.min()) - 1, int(every_col.min()) - 1
+            window = surface.window(south, west, int(every_row.max()) - south + 2, int(every_col.max()) - west + 2)
             codes, places, metres = _explain(
                 window.z,
                 window.ground,

@@ -79,7 +79,7 @@ def sample_cells(result: CoverageResult, rows: npt.NDArray[np.int64], cols: npt.
     for part in np.split(order, cuts):
         key = (int(chunk_rows[part[0]]), int(chunk_cols[part[0]]))
         if key in result.chunks:
-            counts = result.chunk(*key)
+            counts = result.peek(*key)
             out[part] = counts[:, rows[part] - key[0] * CHUNK, cols[part] - key[1] * CHUNK].T
     return out
 

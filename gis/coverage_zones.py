@@ -106,7 +106,7 @@ class ZoneGround:
                 for c in range(0, _BLOCK, CHUNK):
                     key = ((row + r) // CHUNK, (col + c) // CHUNK)
                     if key in result.chunks:
-                        _count_seen(label[r : r + CHUNK, c : c + CHUNK], result.chunk(*key), sums)
+                        _count_seen(label[r : r + CHUNK, c : c + CHUNK], result.peek(*key), sums)
             here = np.flatnonzero(sums[:, 0])
             return here, sums[here]
 

@@ -160,7 +160,9 @@ def explain_gaps(
 
 def rank_gaps(gaps: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Greatest need first; equals in the order of their kind and place."""
-    order = np.lexsort((gaps["owner"], gaps["source"], gaps["target_kind"].astype(str), -gaps["need"]))
+    kind = pd.factorize(gaps["target_kind"].to_numpy(dtype=object), sort=True)[0]
+    columns = (gaps[name].to_numpy() for name in ("owner", "source"))
+    order = np.lexsort((*columns, kind, -gaps["need"].to_numpy()))
     gaps = gaps.iloc[order].reset_index(drop=True)
     gaps["rank"] = np.arange(1, len(gaps) + 1)
     return gaps

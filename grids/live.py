@@ -217,11 +217,14 @@ class LiveCoverage:
 
     def find(self, state: LiveState, names: Sequence[str]) -> gpd.GeoDataFrame:
         """Rows of cameras by ``id`` or ``device_code``; those that are not there are left out."""
-        at = sorted({self._at[name] for name in names if name in self._at})
+        wanted = set(names)
+        at = sorted({self._at[name] for name in wanted if name in self._at})
         rows = self.scene.cameras.iloc[at]
-        kept = rows[~rows["id"].isin(state.gone)]
-        new = state.added[state.added["id"].isin(names) | state.added["device_code"].isin(names)]
-        return _joined(kept, new) if len(new) else kept
+        if state.gone:
+            rows = rows.iloc[[k for k, name in enumerate(rows["id"]) if name not in state.gone]]
+        codes = zip(state.added["id"], state.added["device_code"], strict=True)
+        new = [k for k, (name, code) in enumerate(codes) if name in wanted or code in wanted]
+        return _joined(rows, state.added.iloc[new]) if new else rows
 
     def change(self, state: LiveState, gone: Sequence[str], now: gpd.GeoDataFrame) -> LiveChange:
         """Take cameras away and put others (or the same, changed) in.
@@ -273,7 +276,7 @@ class LiveCoverage:
         """Boxes around the cells that differ, chunk by chunk, and how much more of each grid cell is seen."""
         boxes, counts, cell = [], [], old.cell_m
         for key in chunks:
-            before, after = old.chunk(*key), new.chunk(*key)
+            before, after = old.peek(*key), new.peek(*key)
             differ = (before != after).any(axis=0)
             rows, cols = np.flatnonzero(differ.any(axis=1)), np.flatnonzero(differ.any(axis=0))
             west, south = key[1] * CHUNK, key[0] * CHUNK
@@ -305,6 +308,4 @@ def _plain_text(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _exchanged(table: CameraTable, before: CameraTable, after: CameraTable) -> CameraTable:
-    out = [table.find(name) for name in before.id]
-    kept = table.take(np.delete(np.arange(len(table)), out)) if out else table
-    return kept.joined(after) if len(after) else kept
+    return table.exchanged([table.find(name) for name in before.id], after)

@@ -319,5 +319,5 @@ def changed_gaps(
     shapes = gaps.geometry.to_numpy()
     rows = np.union1d(np.flatnonzero((gaps["cause"] == _UNTOLD).to_numpy()), _meeting(shapes, reach))
     if len(rows):
-        gaps = explain_gaps(gaps.copy(), rows, _nearby(table, shapes[rows]), surface)
+        gaps = explain_gaps(gaps.copy(deep=False), rows, _nearby(table, shapes[rows]), surface)
     return rank_gaps(gaps)
