@@ -21,6 +21,8 @@ class ServeSettings(BaseSettings):
         Address to listen on; other computers reach it only when this is not a loopback address.
     public_url : str
         Address that links in answers begin with; made of host and port where empty.
+    tls_cert, tls_key : Path or None
+        Certificate (with those that vouch for it) and private key, PEM files; with both the server speaks HTTPS itself, without a proxy.
     anonymous_role : str
         Role of a request without a key. ``public`` sees public rows only; another one is for a demonstration on loopback.
     anonymous_district : str
@@ -60,6 +62,8 @@ class ServeSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     public_url: str = ""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     workers: int = Field(default=2, ge=1, le=64)
     anonymous_role: Literal["public", "viewer", "officer", "planner", "admin"] = "public"
     anonymous_district: str = Field(default="", pattern=r"^([0-9]{2,12})?$")
@@ -86,7 +90,7 @@ class ServeSettings(BaseSettings):
     @property
     def base_url(self) -> str:
         """Address without a slash at its end."""
-        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+        return self.public_url.rstrip("/") or f"{'https' if self.tls_cert else 'http'}://{self.host}:{self.port}"
 
 
 class OidcSettings(BaseSettings):

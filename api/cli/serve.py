@@ -6,8 +6,10 @@ import os
 import resource
 import shutil
 import socket
+import ssl
 import tempfile
 import time
+from pathlib import Path
 
 import click
 from pydantic import SecretStr
@@ -27,6 +29,24 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_certificate(cert: Path | None, key: Path | None) -> None:
+    """Say before anything starts what is wrong with the two files."""
+    if cert is None and key is None:
+        return
+    if cert is None or key is None:
+        raise ConfigError("TLS needs both --tls-cert and --tls-key.", zh="启用 TLS 须同时给出 --tls-cert 与 --tls-key。")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")  # a key with a password is refused, not asked for
+    except FileNotFoundError as error:
+        missing = cert if not cert.is_file() else key
+        raise ConfigError(f"There is no file {missing}.", zh=f"没有文件 {missing}。") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{cert} and {key} are no certificate and its private key without a password (PEM).",
+            zh=f"{cert} 与 {key} 不是配对的 PEM 证书和无口令私钥。",
+        ) from error
 
 
 def _await_port(app: AppContext, host: str, port: int) -> None:
@@ -62,6 +82,8 @@ def _more_files() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port (default 8080). 端口。")
 @click.option("--workers", type=click.IntRange(1, 64), help="Server processes (default 2). 进程数。")
 @click.option("--public-url", help="Address that links begin with, behind a proxy. 对外网址。")
+@click.option("--tls-cert", type=click.Path(dir_okay=False), help="Certificate, PEM: serve HTTPS without a proxy. TLS 证书。")
+@click.option("--tls-key", type=click.Path(dir_okay=False), help="Its private key, PEM. TLS 私钥。")
 @click.option(
     "--anonymous-role",
     type=click.Choice(["public", "viewer", "officer", "planner", "admin"]),
@@ -70,7 +92,8 @@ def _more_files() -> None:
 @click.option("--jobs/--no-jobs", default=True, show_default=True, help="Start a worker for jobs too. 同时启动任务执行器。")
 @pass_app
 def command(
-    app: AppContext, host: str | None, port: int | None, workers: int | None, public_url: str | None, anonymous_role: str | None, jobs: bool
+    app: AppContext, host: str | None, port: int | None, workers: int | None, public_url: str | None, tls_cert: str | None, tls_key: str | None,
+    anonymous_role: str | None, jobs: bool,
 ) -> None:
     """Serve the OGC API, tiles and the portal. 启动服务。"""
     # the metrics of all processes are gathered in one folder; its name must be known before the library is loaded
@@ -85,8 +108,10 @@ def command(
     from api.settings import ServeSettings
 
     level = "info" if app.verbose else None
-    given = {"log_level": level, "host": host, "port": port, "workers": workers, "public_url": public_url, "anonymous_role": anonymous_role}
+    given = {"log_level": level, "host": host, "port": port, "workers": workers, "public_url": public_url, "anonymous_role": anonymous_role,
+             "tls_cert": tls_cert, "tls_key": tls_key}  # fmt: skip
     serve = ServeSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    _check_certificate(serve.tls_cert, serve.tls_key)
     database = app.database(pool_size=1)
     if not _is_loopback(serve.host):
         if serve.anonymous_role != "public":
@@ -104,7 +129,8 @@ def command(
     if app.settings.database_url is not None:
         os.environ["BAIGE_DATABASE_URL"] = app.settings.database_url.get_secret_value()
     for name, value in serve.model_dump().items():
-        os.environ[f"BAIGE_SERVE_{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        if value is not None:
+            os.environ[f"BAIGE_SERVE_{name.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     # large answers are made in memory that is kept, not fetched from the kernel page by page each time: a fifth of the server's work
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(64 << 20))
@@ -120,7 +146,7 @@ def command(
             "api.app:app_from_environment", factory=True, host=serve.host, port=serve.port, workers=serve.workers,
             log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, http=PatientProtocol,
             # a busy machine is slow to start a process: one that is still starting is not taken for hung and killed
-            timeout_graceful_shutdown=10, timeout_worker_healthcheck=60,
+            timeout_graceful_shutdown=10, timeout_worker_healthcheck=60, ssl_certfile=serve.tls_cert, ssl_keyfile=serve.tls_key,
         )  # fmt: skip
     finally:
         watch.end()

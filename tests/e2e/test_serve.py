@@ -2,14 +2,22 @@
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 
 def run(words: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
@@ -99,3 +107,71 @@ def test_it_does_not_listen_beyond_loopback_without_an_admin_key(environment: di
     assert "admin key" in refused.stderr
     refused = run(["serve", "--host", "0.0.0.0", "--anonymous-role", "planner"], environment)
     assert refused.returncode == 2
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """One that vouches for itself, for 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(who).issuer_name(who).public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    cert, secret = folder / f"{name}.crt", folder / f"{name}.key"
+    cert.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    secret.write_bytes(key.private_bytes(*form))
+    return cert, secret
+
+
+def test_it_speaks_https_by_two_files(environment: dict[str, str], tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "one")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [sys.executable, "-m", "api.cli", "serve", "--port", str(port), "--no-jobs", "--tls-cert", str(cert), "--tls-key", str(key)]
+    server = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url, deadline = f"https://127.0.0.1:{port}", time.monotonic() + 90
+    trusting = httpx.Client(verify=ssl.create_default_context(cafile=str(cert)), timeout=30)
+    try:
+        while True:
+            try:
+                if trusting.get(f"{url}/readyz").status_code == 200:
+                    break
+            except httpx.HTTPError:
+                assert time.monotonic() < deadline
+                assert server.poll() is None
+                time.sleep(0.3)
+        landing = trusting.get(f"{url}/?f=json")
+        assert all(link["href"].startswith(url) for link in landing.json()["links"])
+        admin = run(["key", "add", "--role", "viewer"], environment).stdout.strip()
+        logged_in = trusting.post(f"{url}/portal/login", json={"key": admin})
+        assert logged_in.status_code == 200
+        assert "; Secure" in logged_in.headers["set-cookie"]
+        strangers = (ssl.create_default_context(), ssl.create_default_context(cafile=str(certificate(tmp_path, "two")[0])))
+        for stranger in strangers:
+            with socket.create_connection(("127.0.0.1", port)) as plain, pytest.raises(ssl.SSLCertVerificationError):
+                stranger.wrap_socket(plain, server_hostname="127.0.0.1")
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"HTTP/1.1 200" not in plain.recv(1000)
+        assert trusting.get(f"{url}/healthz").status_code == 200
+    finally:
+        trusting.close()
+        server.terminate()
+        server.wait(30)
+
+
+def test_a_certificate_that_is_none_is_said_before_the_start(environment: dict[str, str], tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "one")
+    other = certificate(tmp_path, "two")[1]
+    (tmp_path / "no.crt").write_text("no certificate")
+    for words, said in (
+        (["--tls-cert", str(cert)], "both"),
+        (["--tls-cert", str(cert), "--tls-key", str(tmp_path / "gone.key")], "gone.key"),
+        (["--tls-cert", str(cert), "--tls-key", str(other)], "no certificate and its private key"),
+        (["--tls-cert", str(tmp_path / "no.crt"), "--tls-key", str(key)], "no certificate and its private key"),
+    ):
+        refused = run(["serve", "--port", "0", *words], environment)
+        assert refused.returncode != 0
+        assert said in refused.stderr
