@@ -171,8 +171,12 @@ def test_swipe_between_two_moments_with_numbers_and_link(tab: Page, server: str,
     with database.begin() as connection:
         connection.execute(sa.text("UPDATE baige.coverage_by_grid SET online_overview = 0.55"))
         connection.execute(sa.text("DELETE FROM baige.coverage_gap WHERE rank > 9"))
+    # the session is a cookie: both halves must send it, else the right one is drawn with the public's rights
+    tab.context.add_cookies([{"name": "probe", "value": "1", "url": server}])
     try:
-        opened(tab, server, f"#at=14/30.70000/111.29500&on=admin_area,coverage_gap&tab=planner&asof={before}&swipe=now")
+        with tab.expect_request(lambda r: "/coverage_gap/tiles/" in r.url and "as-of" not in r.url) as asked:
+            opened(tab, server, f"#at=14/30.70000/111.29500&on=admin_area,coverage_gap&tab=planner&asof={before}&swipe=now")
+        assert "probe=1" in asked.value.all_headers().get("cookie", "")
         expect(tab.locator("#divider")).to_be_visible()
         expect(tab.locator("#divider .a")).to_contain_text(before[:10])
         tab.locator("#compare").click()

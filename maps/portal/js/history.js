@@ -52,7 +52,7 @@ export async function swipe(moment) {
     other = new maplibregl.Map({
       container: "map-b", style: styleAt(moment), center: map.getCenter(), zoom: map.getZoom(), interactive: false, attributionControl: false, fadeDuration: 0, maxZoom: 20,
       localIdeographFontFamily: '"Noto Sans CJK SC", "Microsoft YaHei", sans-serif', canvasContextAttributes: { preserveDrawingBuffer: true, antialias: false },
-      transformRequest: (url) => ({ url, headers: headers(), credentials: "omit" }),
+      transformRequest: (url) => ({ url, headers: headers(), credentials: "same-origin" }),
     });
     ownLetters(other);
   }
