@@ -129,6 +129,7 @@ small {{ color: #5b6672; }} button {{ font: inherit; font-size: 14px; border: 1p
     lang = wanted;
     document.body.className = "show-" + lang;
     document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
+    document.querySelectorAll("main a").forEach(function (link) {{ link.search = "?lang=" + lang; }});
     try {{ localStorage.setItem("baige-lang", lang); }} catch (error) {{ return; }}
   }}
   if (button) {{

@@ -388,6 +388,8 @@ var Baige = (function () {
     if (window.innerWidth < 700) { document.body.classList.add("bg-closed"); toggle.setAttribute("aria-expanded", "false"); }
     var remembered = null;
     try { remembered = localStorage.getItem("baige-lang"); } catch (error) { remembered = null; }
+    var asked = /[?&]lang=(zh|en)/.exec(location.search); // the gallery's link says it: storage may come later than the page
+    if (asked) { remembered = asked[1]; }
     language(page.languages.indexOf(remembered) >= 0 ? remembered : page.languages[0]);
     var place = HASH.exec(location.hash);
     if (place) { map.setView([+place[2], +place[3]], +place[1]); } else if (page.bounds) { map.fitBounds(page.bounds, { paddingTopLeft: [8, 60], maxZoom: 17, animate: false }); }
