@@ -17,6 +17,7 @@ from api.offline import offline_routes
 from api.rasters import known_rasters
 from api.relief import get_relief
 from api.state import State, etag_of, matches, not_modified, scope_of
+from api.tally import get_tally
 from gis.errors import BackendError, InputError, NotFound
 from layers.query import cql2_sql
 from layers.query.fragment import Fragment
@@ -29,6 +30,7 @@ _RUNS = (
     "SELECT DISTINCT ON (kind) kind, id::text, to_char(coalesce(finished_at, started_at), 'YYYY-MM-DD HH24:MI'), synthetic"
     " FROM baige_sys.run_brief WHERE state = 'done' ORDER BY kind, finished_at DESC"
 )
+_CHANGED = "SELECT name, to_char(changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM baige_sys.layer"
 _ALONG = (
     "SELECT t.id::text, coalesce(t.name_zh, ''), t.reach_code, ST_X(p), ST_Y(p) FROM baige.river_axis AS t,"
     " LATERAL (SELECT ST_Transform(ST_Force2D(ST_GeometryN(ST_LocateAlong(t.geom, %s), 1)), 4326) AS p) AS at"
@@ -42,7 +44,7 @@ def _text(value: object) -> str:
 
 
 async def _configuration(request: Request) -> Response:
-    """Layers as the asker's role sees them, with counts, and the newest run of each kind."""
+    """Layers as the asker's role sees them, with counts and the moment of their last change, and the newest run of each kind."""
     state: State = request.app.state.baige
     reject_unknown(request.query_params, ())
     principal = await principal_of(request)
@@ -59,6 +61,9 @@ async def _configuration(request: Request) -> Response:
     names = [layer["name"] for layer in document["layers"]]
     for layer, number in zip(document["layers"], await asyncio.gather(*map(count, names)), strict=True):
         layer["count"] = number
+    changed = {_text(name): _text(at) for name, at in await state.reader.plain(_CHANGED)}
+    for layer in document["layers"]:
+        layer["changed"] = changed.get(layer["name"]) if layer["count"] else None
     first = next((layer["name"] for layer in document["layers"] if layer["name"] == "grid_cell" and layer["count"]), None)
     if first:
         document["city"]["focus"] = list(await extent_of(state, principal, await state.catalogue.find(first, principal.role)))
@@ -148,6 +153,7 @@ def portal_routes() -> list[BaseRoute]:
         Route("/portal/config.json", _configuration),
         Route("/portal/chainage", _chainage),
         Route("/portal/labels/{collection}", _labels),
+        Route("/portal/tally/{collection}", get_tally),
         Route("/portal/lib/{name}", _maplibre),
         Route("/portal/relief/{z}/{y}/{x}", get_relief),
         Route("/portal/base/{z}/{y}/{x}", get_base_tile),

@@ -331,7 +331,9 @@ def test_keyboard_reaches_layers_and_tabs(tab: Page, server: str) -> None:
     expect(tab.locator("#on-coverage_gap")).not_to_be_checked()
 
 
-@pytest.mark.parametrize("link", ["", "#tab=planner", "#tab=officer&table=outfall&picked=outfall/00000000-0000-4000-8000-000000000002"])
+@pytest.mark.parametrize(
+    "link", ["", "#tab=planner", "#tab=scenario&scenario=x", "#tab=officer&table=outfall&picked=outfall/00000000-0000-4000-8000-000000000002"]
+)
 def test_no_serious_fault_of_accessibility(tab: Page, server: str, link: str) -> None:
     opened(tab, server, link)
     tab.wait_for_timeout(1500)

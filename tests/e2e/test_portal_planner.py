@@ -13,6 +13,7 @@ import openpyxl
 import pyogrio
 import pytest
 import sqlalchemy as sa
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -131,6 +132,7 @@ def test_two_planners_on_one_camera_lose_nothing(browser: Browser, server: str, 
     second.locator("#plan-azimuth").press("Enter")
     dialog = second.locator("#ask")
     expect(dialog).to_contain_text("Changed by another")
+    serious(second)
     expect(dialog).to_contain_text("200 °")
     expect(dialog).to_contain_text("120 °")
     assert planned(database, "two")[0]["azimuth_deg"] == 120, "the second has not overwritten the first"
@@ -228,6 +230,7 @@ def test_polygon_and_buffer_are_counted_and_saved_as_a_workbook(
     tab.locator("#selection-format").select_option("xlsx")
     with tab.expect_download() as waiting:
         part.get_by_role("button", name="导出").click()
+    assert waiting.value.url.startswith(f"{server}/collections/camera_site/items?"), "the browser itself writes it to the disk"
     waiting.value.save_as(tmp_path / "c.xlsx")
     rows = list(openpyxl.load_workbook(tmp_path / "c.xlsx", read_only=True).active.values)
     assert "在线状态" in rows[0] and "方位角（°）" in rows[0]
@@ -262,18 +265,119 @@ def test_polygon_and_buffer_are_counted_and_saved_as_a_workbook(
 
 def test_map_is_printed_to_one_page(tab: Page, server: str, tmp_path: Path) -> None:
     opened(tab, server, "#lang=en")
+    tab.get_by_role("button", name="PDF").click()
+    tab.locator("#print-title").fill("Outfalls and 缺口")
+    serious(tab)
     with tab.expect_download() as waiting:
-        tab.get_by_role("button", name="PDF").click()
+        tab.locator("#print-now").click()
     waiting.value.save_as(tmp_path / "m.pdf")
     data = (tmp_path / "m.pdf").read_bytes()
     assert b"/MediaBox [0 0 841.89 595.28]" in data and b"/Count 1" in data
-    assert "Yichang".encode("utf-16-be").hex().encode() in data
+    assert "Outfalls and 缺口".encode("utf-16-be").hex().encode() in data
     start = int(data.rsplit(b"startxref\n", 1)[1].split()[0])
     entries = [int(line.split()[0]) for line in data[start:].split(b"trailer")[0].splitlines()[3:]]
     assert [data[at:].split(b" ", 1)[0] for at in entries] == [str(n + 1).encode() for n in range(6)], "the table of objects is right"
     picture = Image.open(io.BytesIO(data[data.index(b"\xff\xd8") :].split(b"\nendstream")[0]))
     assert picture.width > 1000
     assert len(picture.convert("RGB").resize((200, 130)).getcolors(30_000) or []) > 50
+
+
+def test_a_long_legend_is_printed_whole(tab: Page, server: str) -> None:
+    every = "admin_area,road,camera_site,outfall,coverage_gap,coverage_by_grid"
+    opened(tab, server, f"#on={every}&lang=en")
+    few, many = (
+        tab.evaluate(
+            f"import('{server}/portal/js/tools.js').then(async (m) => {{ {step} const c = await m.sheet(); return c.width; }})"
+        )
+        for step in ("", "document.querySelector('#map').style.height = '150px'; (await import('./js/map.js')).map.resize();")
+    )
+    assert many >= few + 250, "what does not fit below goes into a further column"
+
+
+def serious(page: Page) -> None:
+    found = [v for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0].get("failureSummary", "")[:200]) for v in found] == []
+
+
+def test_units_are_coloured_by_any_result(tab: Page, server: str, database: Database) -> None:
+    with database.begin(readonly=True) as connection:
+        gaps, square = connection.execute(sa.text("SELECT count(*), sum(area_m2) FROM baige.coverage_gap")).one()
+    opened(tab, server, "#at=13/30.70000/111.29500&on=admin_area,coverage_by_grid&tab=planner")
+    tab.locator("#metric").select_option("tally:coverage_gap:count")
+    expect(tab.locator("#worst small")).to_have_text(str(gaps))
+    expect(tab.locator("#painted li [lang=zh]")).to_have_text([str(gaps)])
+    tab.locator("#metric").select_option("tally:coverage_gap:sum:area_m2")
+    expect(tab.locator("#worst")).to_contain_text(f"{square:,.0f} m²")
+    colour = f"import('{server}/portal/js/map.js').then(m => JSON.stringify(m.map.getPaintProperty('coverage_by_grid-fill', 'fill-color')))"
+    assert "#c7e9b4" in tab.evaluate(colour)
+    until(tab, "location.hash.includes('metric=tally')")
+    tab.reload()
+    tab.wait_for_selector("body[data-drawn=yes]")
+    expect(tab.locator("#metric")).to_have_value("tally:coverage_gap:sum:area_m2")
+    expect(tab.locator("#painted li [lang=zh]")).to_have_text([f"{square:,.0f}"])
+    assert "#c7e9b4" in tab.evaluate(colour)
+
+
+def test_classes_hold_about_as_many_units_each(tab: Page, server: str) -> None:
+    opened(tab, server)
+    of = f"import('{server}/portal/js/painting.js').then(m => m.classesOf(%s).map(c => c.en))"
+    assert tab.evaluate(of % "[0, 1, 1, 1, 1, 2, 3, null]") == ["0", "1", "2", "3", "No data"]
+    assert tab.evaluate(of % "[...Array(100).keys()].map(n => n + 1)") == ["1–20", "21–40", "41–60", "61–80", "81–100"]
+    assert tab.evaluate(of % "[...Array(90).fill(1), 2, 3, 4, 5, 6, 7, 8, 9]") == ["1", "2–3", "4–5", "6–7", "8–9"]
+    assert tab.evaluate(of % "[null]") == ["No data"]
+
+
+def test_two_scenarios_beside_each_other(tab: Page, server: str, database: Database) -> None:
+    with database.begin() as connection:
+        one = connection.execute(sa.text("SELECT id::text FROM baige.camera_site WHERE name_zh = '摄像机3'")).scalar_one()
+        for name, azimuth, north in (("左方案", 90, 0.0), ("右方案", 180, 0.0005)):
+            sql = (
+                "INSERT INTO baige.camera_plan (scenario, action, camera, name_zh, azimuth_deg, classification, geom)"
+                " VALUES (:name, 'move', :camera, '摄像机3', :azimuth, 'internal', ST_SetSRID(ST_Point(:x, :y), 4490))"
+            )
+            connection.execute(sa.text(sql), {"name": name, "camera": one, "azimuth": azimuth, "x": LON, "y": LAT + north})
+    opened(tab, server, f"#{AT}&on=admin_area,camera_site&tab=layers&asof=scenario:左方案&swipe=scenario:右方案")
+    expect(tab.locator("#divider .a")).to_have_text("方案 左方案")
+    expect(tab.locator("#divider .b")).to_have_text("方案 右方案")
+    side = (
+        f"import('{server}/portal/js/%s').then(m => {{ const s = %s.getStyle(), of = (name) => s.sources[name].data.features;"
+        " const v = of('side-views').filter(f => f.properties.certainty === 'confirmed').map(f => JSON.stringify(f.geometry));"
+        " const filter = s.layers.find(l => l.id === 'camera_site-point').filter;"
+        " return [of('side-rows')[0].geometry.coordinates, v.length, v.join(), JSON.stringify(filter)]; })"
+    )
+    left, right = tab.evaluate(side % ("map.js", "m.map")), tab.evaluate(side % ("history.js", "m.otherMap()"))
+    assert (left[0], right[0]) == ([pytest.approx(LON), pytest.approx(LAT)], [pytest.approx(LON), pytest.approx(LAT + 0.0005)])
+    assert left[1] == right[1] == 1 and left[2] != right[2], "each side has what its own camera sees"
+    assert one in left[3] and one in right[3], "the camera of the register is not drawn beside the changed one"
+    tab.locator("#run-a").select_option("")
+    expect(tab.locator("#divider .a")).to_have_text("现在")
+    filtered = f"JSON.stringify(m.map.getFilter('camera_site-point') || '').includes('{one}')"
+    gone = f"import('{server}/portal/js/map.js').then(m => !m.map.getSource('side-rows') && !{filtered})"
+    until(tab, gone)
+    expect(tab.locator("#compare")).to_be_enabled()
+
+
+@pytest.mark.parametrize(
+    ("link", "told"),
+    [
+        ("#on=layout_unit&tab=planner&layout=draft-9%404", "布局“draft-9”第 4 版已不存在"),
+        ("#tab=scenario&scenario=deleted", "没有已存的方案“deleted”"),
+        ("#asof=2999-01-01T00:00:00Z", "无法显示，改为显示现在"),
+        ("#asof=yesterday&swipe=now", "“yesterday”无法显示"),
+    ],
+)
+def test_a_link_to_what_is_gone_says_so(tab: Page, server: str, database: Database, link: str, told: str) -> None:
+    with database.begin() as connection:
+        square = "POLYGON((111.27 30.68, 111.30 30.68, 111.30 30.70, 111.27 30.70, 111.27 30.68))"
+        sql = (
+            "INSERT INTO baige.layout_unit (level, code, layout, version, name_zh, classification, synthetic, geom)"
+            " SELECT 'ring', 'R1', 'current', 1, 'R1', 'internal', true, ST_GeomFromText(:wkt, 4490)"
+            " WHERE NOT EXISTS (SELECT 1 FROM baige.layout_unit)"
+        )
+        connection.execute(sa.text(sql), {"wkt": square})
+    opened(tab, server, link)
+    expect(tab.locator("#said")).to_contain_text(told)
+    until(tab, "!/draft-9|2999|yesterday/.test(location.hash)")
 
 
 def test_order_opacity_and_pictures_are_in_the_link(tab: Page, server: str) -> None:

@@ -37,6 +37,7 @@ export function labelled(root = document) {
     if (node.tagName === "BUTTON") node.title = text;
   }
   for (const node of root.querySelectorAll("[data-hint-zh]")) node.placeholder = said(node.dataset.hintZh, node.dataset.hintEn);
+  for (const node of root.querySelectorAll("optgroup[data-label-zh]")) node.label = said(node.dataset.labelZh, node.dataset.labelEn);
   for (const node of root.querySelectorAll("option[data-zh]")) node.textContent = said(node.dataset.zh, node.dataset.en);
 }
 

@@ -4,34 +4,51 @@ import { askJSON, items, quoted } from "./server.js";
 import { catalogue, nameOf, shown } from "./catalogue.js";
 import { map, ownLetters, tilesOf } from "./map.js";
 import { headers } from "./server.js";
+import { runJob } from "./jobs.js";
+import { comparisonTable } from "./plan-panel.js";
+import { plan, readScenarios } from "./plan-store.js";
+import { sectorsOn } from "./sectors.js";
+import { drawSide, labelOf, sceneOf, scenarioOf, sideOf, styleWith } from "./swipe-plan.js";
 import { keepState, state } from "./state.js";
 
 const STEPS = 1000, NOW = "now";
 let runs = [], other = null, at = 50, open = false, place = null;
 
-const timeOf = (text) => (text && text !== NOW ? String(text).slice(0, 19).replace("T", " ") : said("现在", "now"));
+const timeOf = (text) => (scenarioOf(text) ? labelOf(scenarioOf(text)) : text && text !== NOW ? String(text).slice(0, 19).replace("T", " ") : said("现在", "now"));
 const past = (name) => catalogue.layers.get(name) && catalogue.layers.get(name).kind !== "base";
 
 // All layers but the base map as they were recorded at that moment; empty for now.
-export function showAsOf(moment) {
+export async function showAsOf(moment) {
   state.asof = moment;
   for (const name of state.on || []) if (past(name)) map.getSource(name)?.setTiles(tilesOf(name));
   keepState();
   draw();
+  await side();
+}
+
+const sceneAt = async (value) => (scenarioOf(value) ? sceneOf(scenarioOf(value)) : null);
+
+// The scenario of the left side, or none.
+async function side() {
+  const wanted = state.asof, scene = await sceneAt(wanted);
+  if (state.asof === wanted) drawSide(map, scene);
 }
 
 async function readRuns() {
+  if (catalogue.layers.has("camera_plan") && ["planner", "admin"].includes(catalogue.role)) await readScenarios();
   const found = await askJSON("/records?type=analysis-run&limit=500").catch((error) => { if (error.status === undefined) throw error; return { features: [] }; });
   runs = found.features.map((f) => ({ id: f.id.slice(4), kind: f.properties.keywords[0], title: f.properties.title, at: new Date(f.properties.created).toISOString() })).sort((a, b) => a.at.localeCompare(b.at));
 }
 
-// The style of the map with the sources of layers as they were at another moment.
-function styleAt(moment) {
-  const style = structuredClone(map.getStyle());
+// The style of the map with the sources of layers as they were at another moment, or with a scenario.
+async function styleAt(moment) {
+  const scene = await sceneAt(moment), style = styleWith(structuredClone(map.getStyle()), scene);
+  if (style.sources.sectors) style.sources.sectors.data = { type: "FeatureCollection", features: [] };
   for (const name of Object.keys(style.sources)) if (style.sources[name].type === "vector") style.sources[name].tiles = tilesOf(name, moment === NOW ? "" : moment);
   return style;
 }
 
+export const otherMap = () => other;
 const follow = () => other?.jumpTo({ center: map.getCenter(), zoom: map.getZoom(), bearing: map.getBearing(), pitch: map.getPitch() });
 
 function clip() {
@@ -47,14 +64,17 @@ export async function swipe(moment) {
   keepState();
   byId("map-b").hidden = byId("divider").hidden = !moment;
   if (!moment) { other?.remove(); other = null; draw(); return; }
-  if (other) other.setStyle(styleAt(moment), { diff: true });
+  const style = await styleAt(moment);
+  if (state.swipe !== moment) return;
+  if (other) other.setStyle(style, { diff: true });
   else {
     other = new maplibregl.Map({
-      container: "map-b", style: styleAt(moment), center: map.getCenter(), zoom: map.getZoom(), interactive: false, attributionControl: false, fadeDuration: 0, maxZoom: 20,
+      container: "map-b", style, center: map.getCenter(), zoom: map.getZoom(), interactive: false, attributionControl: false, fadeDuration: 0, maxZoom: 20,
       localIdeographFontFamily: '"Noto Sans CJK SC", "Microsoft YaHei", sans-serif', canvasContextAttributes: { preserveDrawingBuffer: true, antialias: false },
       transformRequest: (url) => ({ url, headers: headers(), credentials: "same-origin" }),
     });
     ownLetters(other);
+    sectorsOn(other);
   }
   clip();
   draw();
@@ -68,7 +88,16 @@ async function figuresAt(moment) {
   return { rows: new Map(page.features.map((f) => [f.properties.admin_code || f.properties.grid_code, f])), gaps: gaps.numberMatched ?? null };
 }
 
+// Two scenarios, or the register as it is and a scenario, are compared by a job for the whole city.
+async function compareScenarios() {
+  const job = el("div"), result = el("div");
+  place(el("section", {}, el("h2", { class: "title" }, both("方案对比", "Scenarios compared")), el("p", { class: "note" }, `${timeOf(state.asof)} → ${timeOf(state.swipe)}`), job, result));
+  const done = await runJob("compare-scenario", { scenario: scenarioOf(state.swipe), mode: "fast", ...(scenarioOf(state.asof) ? { base: scenarioOf(state.asof) } : {}) }, job);
+  if (done) result.replaceChildren(comparisonTable((await done.result()).result));
+}
+
 async function compare() {
+  if (scenarioOf(state.swipe)) { await compareScenarios(); return; }
   tell("正在对比……", "Comparing…", { stay: true });
   const layer = catalogue.layers.get("coverage_by_grid"), [a, b] = await Promise.all([figuresAt(state.asof), figuresAt(state.swipe)]);
   const metric = state.metric || "online_overview", field = layer.field.get(metric);
@@ -84,26 +113,31 @@ async function compare() {
     el("p", { class: "note" }, both("空白为无数据，不是零。", "Blank means no data, not zero."))));
 }
 
+// A scenario is a change to the register as it is now: it has no numbers for the past, and stands on the right.
+const comparable = () => Boolean(state.swipe) && (scenarioOf(state.swipe) ? !state.asof || Boolean(scenarioOf(state.asof)) : !scenarioOf(state.asof) && catalogue.layers.has("coverage_by_grid"));
+
 function draw() {
   const bar = byId("history");
   bar.hidden = !open;
   if (other) clip();
   if (!open) return;
   const end = Date.now(), first = Math.min(...runs.map((run) => Date.parse(run.at)), end - 86400000) - 60000;
-  const position = state.asof ? Math.round(STEPS * (Date.parse(state.asof) - first) / (end - first)) : STEPS;
+  const position = state.asof && !scenarioOf(state.asof) ? Math.round(STEPS * (Date.parse(state.asof) - first) / (end - first)) : STEPS;
   const label = el("output", { class: "count", id: "asof" }, timeOf(state.asof));
   const momentAt = (value) => (Number(value) >= STEPS ? "" : new Date(first + (end - first) * value / STEPS).toISOString());
   const slider = el("input", { type: "range", min: 0, max: STEPS, value: position, id: "moment", "data-label-zh": "历史时刻", "data-label-en": "Moment of the past", oninput: () => { label.textContent = timeOf(momentAt(slider.value)); }, onchange: () => showAsOf(momentAt(slider.value)) });
   const names = { coverage: ["覆盖计算", "Coverage"], "propose-sites": ["点位建议", "Proposals"], "layout-plan": ["布局规划", "Layout plan"], "layout-check": ["布局检查", "Layout check"], "grid-numbers": ["网格编码", "Cell codes"], rules: ["规则核查", "Rules"], "camera-views": ["可视范围", "Views"], scenario: ["方案对比", "Scenario"], gaps: ["缺口", "Gaps"] };
   const choices = (id, value, none, change) => {
     const box = el("select", { id, "data-label-zh": id === "run-a" ? "左侧时刻" : "右侧时刻", "data-label-en": id === "run-a" ? "Moment on the left" : "Moment on the right", onchange: () => change(box.value) }, option("", ...none, !value), ...(id === "swipe-b" ? [option(NOW, "现在", "now", value === NOW)] : []),
+      ...plan.names.map(({ name }) => option(sideOf(name), `方案 ${name}`, `Scenario ${name}`, value === sideOf(name))),
       ...[...runs].reverse().map((run) => { const [zh, en] = names[run.kind] || [run.kind, run.kind], when = timeOf(run.at); return option(run.at, `${zh} ${when}`, `${en} ${when}`, run.at === value); }),
-      ...(value && value !== NOW && !runs.some((run) => run.at === value) ? [option(value, timeOf(value), timeOf(value), true)] : []));
+      ...(scenarioOf(value) && !plan.names.some(({ name }) => name === scenarioOf(value)) ? [option(value, timeOf(value), timeOf(value), true)] : []),
+      ...(value && value !== NOW && !scenarioOf(value) && !runs.some((run) => run.at === value) ? [option(value, timeOf(value), timeOf(value), true)] : []));
     return box;
   };
   bar.replaceChildren(el("div", { class: "row" }, el("label", { for: "moment" }, both("历史", "History")), slider, label),
     el("div", { class: "row" }, choices("run-a", state.asof, ["现在", "now"], showAsOf), "⇔", choices("swipe-b", state.swipe, ["不对比", "no swipe"], swipe),
-      el("button", { type: "button", id: "compare", disabled: !state.swipe || !catalogue.layers.has("coverage_by_grid"), onclick: compare }, both("数字对比", "Numbers"))));
+      el("button", { type: "button", id: "compare", disabled: !comparable(), onclick: compare }, both("数字对比", "Numbers"))));
   labelled(bar);
 }
 
@@ -126,13 +160,17 @@ export async function setUpHistory(where) {
   });
   map.on("move", follow);
   map.on("resize", () => { other?.resize(); follow(); });
-  document.addEventListener("baige:layers", () => { if (other) other.setStyle(styleAt(state.swipe), { diff: true }); });
+  document.addEventListener("baige:layers", async () => {
+    if (scenarioOf(state.asof)) await side();
+    if (other) { const style = await styleAt(state.swipe); other?.setStyle(style, { diff: true }); }
+  });
   document.addEventListener("baige:language", draw);
   if (state.asof || state.swipe) {
     await readRuns();
     open = true;
     button.setAttribute("aria-pressed", "true");
-    if (state.swipe) await swipe(state.swipe);
     draw();
+    if (scenarioOf(state.asof)) await side();
+    if (state.swipe) await swipe(state.swipe);
   }
 }

@@ -1,11 +1,14 @@
 // The tree of layers by theme: switch, count, legend, opacity, table.
-import { both, el, labelled, legendOf } from "./dom.js";
+import { both, el, labelled, legendOf, said } from "./dom.js";
 import { catalogue } from "./catalogue.js";
 import { hasPicture, PICTURES, pictureOn, setLayer, setOpacity, setPicture, sortLayers } from "./map.js";
 import { keepState, state } from "./state.js";
 
 const boxes = new Map();
 const FIRST = new Set(["coverage_gap", "bank_coverage", "outfall", "site_proposal"]);
+
+// Month and day; the year, too, where it is another.
+const dayOf = (day) => (day.getUTCFullYear() === new Date().getUTCFullYear() ? "" : `${day.getUTCFullYear()}-`) + day.toISOString().slice(5, 10);
 
 export const isOn = (name) => (state.on || []).includes(name);
 
@@ -47,9 +50,9 @@ function row(layer, openTable) {
     opacity.hidden = !opacity.hidden;
     more.setAttribute("aria-expanded", String(!opacity.hidden));
   } }, "⋯");
-  const number = layer.count === null ? "?" : layer.count.toLocaleString("en");
+  const number = layer.count === null ? "?" : layer.count.toLocaleString("en"), day = layer.changed ? new Date(layer.changed) : null;
   return el("div", { class: `layer${layer.count === 0 ? " empty" : ""}` },
-    el("div", {}, box, el("label", { for: box.id, title: `${layer.about[0]}\n${layer.about[1]}` }, both(layer.zh, layer.en)), el("span", { class: "count" }, number), more),
+    el("div", {}, box, el("label", { for: box.id, title: `${layer.about[0]}\n${layer.about[1]}` }, both(layer.zh, layer.en)), day ? el("time", { class: "count", datetime: layer.changed, title: `${said("更新于", "Changed")} ${layer.changed.slice(0, 16).replace("T", " ")} UTC` }, dayOf(day)) : null, el("span", { class: "count" }, number), more),
     opacity, legend);
 }
 

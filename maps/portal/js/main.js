@@ -10,7 +10,8 @@ import { closeDetail, openFeature } from "./detail.js";
 import { setUpSearch } from "./search.js";
 import { openTable, setUpTable } from "./table.js";
 import { setUpTools } from "./tools.js";
-import { paintCoverage, plannerPanel } from "./planner.js";
+import { paintCoverage } from "./painting.js";
+import { plannerPanel } from "./planner.js";
 import { planPanel, setUpPlanning } from "./plan-panel.js";
 import { setUpHistory } from "./history.js";
 import { officerPanel } from "./officer.js";
@@ -88,6 +89,17 @@ function heading() {
   byId("notice").hidden = !notices.length;
 }
 
+// A moment in a link that cannot be shown (no instant, or one to come) is dropped, and that is said.
+function mendMoments() {
+  for (const name of ["asof", "swipe"]) {
+    const text = state[name];
+    if (!text || (name === "swipe" && (text === "now" || text.startsWith("scenario:"))) || (name === "asof" && text.startsWith("scenario:"))) continue;
+    if (/(Z|[+-]\d\d:\d\d)$/.test(text) && Date.parse(text) <= Date.now() + 60000) continue;
+    tell(`链接中的时刻“${text.slice(0, 40)}”无法显示，改为显示现在。`, `The moment “${text.slice(0, 40)}” of this link cannot be shown; it is the present instead.`, { bad: true, stay: true });
+    state[name] = "";
+  }
+}
+
 async function start() {
   readState();
   setLanguage(state.lang || localStorage.getItem("baige-lang") || (navigator.language.startsWith("zh") ? "zh" : "en"));
@@ -115,6 +127,7 @@ async function start() {
     document.body.dataset.ready = "no-webgl";
     return;
   }
+  mendMoments();
   await makeMap();
   state.on = (state.on || firstLayers()).filter((name) => catalogue.layers.get(name)?.drawn);
   const drawing = new Set(state.on);

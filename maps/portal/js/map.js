@@ -145,7 +145,7 @@ export function cutOf(name) {
 // What is not base map can be shown as it was.
 export function tilesOf(name, asof = state.asof) {
   const cut = cutOf(name), filter = cut ? `&filter=${encodeURIComponent(cut)}` : "";
-  const past = asof && catalogue.layers.get(name)?.kind !== "base" ? `&as-of=${encodeURIComponent(asof)}` : "";
+  const past = asof && !asof.startsWith("scenario:") && catalogue.layers.get(name)?.kind !== "base" ? `&as-of=${encodeURIComponent(asof)}` : "";
   return [`${root}/collections/${name}/tiles/WebMercatorQuad/{z}/{y}/{x}?f=mvt${filter}${past}`];
 }
 

@@ -3,7 +3,7 @@ import { map } from "./map.js";
 import { plan } from "./plan-store.js";
 
 const BLUE = "#0b5c8e", HANDLE_PX = 46, NOTHING = { type: "FeatureCollection", features: [] };
-const COLOURS = ["match", ["get", "action"], "add", "#009e73", "move", "#0072b2", "turn", "#56b4e9", "switch_off", "#d55e00", "switch_on", "#f0e442", "remove", "#444444", "#ffffff"];
+export const COLOURS = ["match", ["get", "action"], "add", "#009e73", "move", "#0072b2", "turn", "#56b4e9", "switch_off", "#d55e00", "switch_on", "#f0e442", "remove", "#444444", "#ffffff"];
 const point = (at, properties) => ({ type: "Feature", properties, geometry: { type: "Point", coordinates: at } });
 
 export function setUpPlanMap() {

@@ -67,7 +67,8 @@ async function conflictOf(conflict) {
   const dialog = byId("ask"), { mine, theirs } = conflict, field = catalogue.layers.get("camera_plan")?.field;
   const told = (row) => (row ? el("td", {}, both(...actionTerm(row.action)), el("br"), `${row.lon.toFixed(6)}, ${row.lat.toFixed(6)}`, el("br"), row.azimuth_deg === null ? "" : shown(field?.get("azimuth_deg"), row.azimuth_deg)) : el("td", {}, both("已删除", "Removed")));
   const choice = await new Promise((done) => {
-    dialog.replaceChildren(el("h2", {}, both("他人已修改", "Changed by another")),
+    dialog.setAttribute("aria-labelledby", "conflict-title");
+    dialog.replaceChildren(el("h2", { id: "conflict-title" }, both("他人已修改", "Changed by another")),
       el("p", {}, both(`“${titleOf(mine)}”在您编辑时被他人修改。两份内容都在，请选择。`, `“${titleOf(mine)}” was changed by another while you edited it. Both are here; choose.`)),
       el("table", { class: "facts" }, el("tr", {}, el("th", { scope: "col" }, both("我的", "Mine")), el("th", { scope: "col" }, both("对方的", "Theirs"))), el("tr", {}, told(mine), told(theirs))),
       el("p", { class: "row" }, el("button", { type: "button", id: "keep-mine", onclick: () => { dialog.close(); done(true); } }, both("保留我的", "Keep mine")), el("button", { type: "button", id: "take-theirs", onclick: () => { dialog.close(); done(false); } }, both("采用对方的", "Take theirs"))));
@@ -159,7 +160,7 @@ function drawList() {
   note.replaceChildren(!plan.name ? "" : left.length ? el("span", {}, both(`${left.length} 条改动未保存，已留在本机，将自动重试。`, `${left.length} changes are not saved; they are kept here and tried again.`), left[0].fault ? ` ${left[0].fault}` : "") : rows.some((row) => row.state === "saving") ? both("正在保存……", "Saving…") : both(`${rows.length} 条改动，均已保存。`, `${rows.length} changes, all saved.`));
 }
 
-function comparisonTable(result) {
+export function comparisonTable(result) {
   const pairs = Object.keys(result.after || {}).filter((key) => typeof result.after[key] === "number" || key.startsWith("area_"));
   const names = { cameras: ["摄像机", "Cameras"], cameras_online: ["在线摄像机", "Cameras online"], area_confirmed_online_m2: ["确定可见", "Surely seen"], area_possible_online_m2: ["可能可见", "Possibly seen"], area_confirmed_installed_m2: ["确定可见（含离线）", "Surely seen, with those off"], public_m2: ["公共空间", "Public ground"] };
   const rows = pairs.flatMap((key) => (typeof result.after[key] === "number" ? [[key, "", result.before[key] ?? 0, result.after[key]]] : Object.keys(result.after[key]).map((d) => [key, ` ${d} px/m`, result.before[key]?.[d] ?? 0, result.after[key][d]])))
@@ -246,5 +247,9 @@ export async function setUpPlanning() {
   setInterval(() => { if (planning.on && !document.hidden) refresh().catch(() => {}); }, REFRESH_MS);
   setInterval(async () => { if (planning.on && [...plan.rows.values()].some((row) => row.state === "unsaved")) for (const conflict of await retry()) await conflictOf(conflict); }, RETRY_MS);
   window.addEventListener("beforeunload", (event) => { if ([...plan.rows.values()].some((row) => row.state === "saving")) event.preventDefault(); });
-  if (state.scenario) await choose(state.scenario);
+  if (!state.scenario) return;
+  await choose(state.scenario);
+  // A link to a scenario that is no longer kept: its name is opened, empty, and that is said.
+  if (!plan.rows.size && !plan.names.length) await readScenarios().catch(() => {});
+  if (!plan.rows.size && !plan.names.some((s) => s.name === plan.name)) tell(`没有已存的方案“${plan.name}”：可能已删除或尚无改动；现在从空白开始。`, `There is no scenario “${plan.name}”: it was deleted or has no changes yet; it begins empty.`, { bad: true, stay: true });
 }

@@ -2,7 +2,8 @@
 import { both, download, el, labelled, lang, option, said, tell } from "./dom.js";
 import { ask, askJSON, count, items, nextPath, quoted } from "./server.js";
 import { catalogue, classOf, hasData, nameOf, shown } from "./catalogue.js";
-import { map, renewTiles } from "./map.js";
+import { renewTiles } from "./map.js";
+import { headingOf, legendInForce, paintCoverage, tallyOf, valuesOf } from "./painting.js";
 import { show } from "./layers.js";
 import { openFeature } from "./detail.js";
 import { bars } from "./tools.js";
@@ -10,39 +11,54 @@ import { runJob } from "./jobs.js";
 import { takeProposal } from "./plan-panel.js";
 import { keepState, state } from "./state.js";
 
-const PAGE = 12;
-let painted = "";
+const PAGE = 12, WORST = 6;
 
-// Colour the coverage layer by another share, for one kind of unit.
-export function paintCoverage(metric, unit) {
-  const layer = catalogue.layers.get("coverage_by_grid");
-  if (!layer || !map.getLayer("coverage_by_grid-fill")) return;
-  const steps = ["step", ["to-number", ["get", metric]], layer.classes[0].color];
-  for (const c of layer.classes) if (c.low !== null) steps.push(c.low, c.color);
-  const known = ["all", ["has", metric], ["!=", ["get", metric], null]], unknown = layer.classes.find((c) => c.unknown).color;
-  map.setPaintProperty("coverage_by_grid-fill", "fill-color", ["case", known, steps, unknown]);
-  map.setPaintProperty("coverage_by_grid-fill", "fill-opacity", ["case", known, 0.65, 0.08]);
-  map.setPaintProperty("coverage_by_grid-outline", "line-color", ["case", known, steps, unknown]);
-  if (unit !== painted) renewTiles("coverage_by_grid");
-  painted = unit;
+// What the units can be coloured by: shares of the coverage, and every other layer of results or places counted, summed or averaged.
+function metrics() {
+  const own = catalogue.layers.get("coverage_by_grid"), groups = [el("optgroup", { "data-label-zh": own.zh, "data-label-en": own.en }, own.fields.filter((field) => field.share).map((f) => option(f.name, f.zh, f.en, f.name === state.metric)))];
+  const others = [...catalogue.layers.values()].filter((layer) => layer.drawn && layer.count && layer.kind !== "base" && !["coverage_by_grid", "camera_view"].includes(layer.name));
+  for (const layer of others.sort((a, b) => (b.kind === "result") - (a.kind === "result"))) {
+    const numbers = layer.kind === "result" ? layer.fields.filter((f) => ["num", "int"].includes(f.type) && !f.terms && (f.unit || f.share) && !f.chainage) : [];
+    const values = [`tally:${layer.name}:count`, `tally:${layer.name}:density`, ...numbers.map((f) => `tally:${layer.name}:${["m²", "m", "CNY"].includes(f.unit) ? "sum" : "mean"}:${f.name}`)];
+    groups.push(el("optgroup", { "data-label-zh": layer.zh, "data-label-en": layer.en }, values.map((value) => option(value, ...headingOf(value), value === state.metric))));
+  }
+  return groups;
 }
 
 function choropleth() {
-  const layer = catalogue.layers.get("coverage_by_grid");
-  const shares = layer.fields.filter((field) => field.share);
+  const layer = catalogue.layers.get("coverage_by_grid"), worst = el("ol", { class: "ranked", id: "worst" }), about = el("p", { class: "note" }), legend = el("ul", { class: "legend", id: "painted" });
   state.metric ||= "online_overview";
   state.unit ||= "grid";
-  const apply = () => { show("coverage_by_grid"); paintCoverage(state.metric, state.unit); keepState(); };
-  const metric = el("select", { id: "metric", "data-label-zh": "指标", "data-label-en": "Measure", onchange: () => { state.metric = metric.value; apply(); } }, shares.map((f) => option(f.name, f.zh, f.en, f.name === state.metric)));
+  const apply = async () => { show("coverage_by_grid"); keepState(); await paintCoverage(state.metric, state.unit); };
+  const metric = el("select", { id: "metric", "data-label-zh": "指标", "data-label-en": "Measure", onchange: () => { state.metric = metric.value; apply(); rank(); } }, metrics());
   const unit = el("select", { id: "unit", "data-label-zh": "统计单元", "data-label-en": "Unit", onchange: () => { state.unit = unit.value; apply(); rank(); } }, Object.entries(layer.field.get("unit_kind").terms).map(([v, [zh, en]]) => option(v, zh, en, v === state.unit)));
-  const worst = el("ol", { class: "ranked" });
-  async function rank() {
-    const page = await items("coverage_by_grid", { filter: `unit_kind = ${quoted(state.unit)} AND ${state.metric} IS NOT NULL`, sortby: `+${state.metric}`, limit: 6, skipGeometry: true });
-    worst.replaceChildren(...page.features.map((f, n) => el("li", {}, el("button", { type: "button", onclick: () => openFeature("coverage_by_grid", f.id, { fly: true }) }, el("b", {}, String(n + 1)), el("span", {}, nameOf(layer, f.properties, f.id)), el("small", {}, shown(layer.field.get(state.metric), f.properties[state.metric]))))));
+  async function ranked() {
+    const tally = tallyOf(state.metric);
+    if (!tally) {
+      const page = await items("coverage_by_grid", { filter: `unit_kind = ${quoted(state.unit)} AND ${state.metric} IS NOT NULL`, sortby: `+${state.metric}`, limit: WORST, skipGeometry: true });
+      return page.features.map((f) => [f, shown(layer.field.get(state.metric), f.properties[state.metric])]);
+    }
+    const units = await valuesOf(tally, state.unit), field = catalogue.layers.get(tally.layer).field.get(tally.field);
+    const most = Object.entries(units || {}).filter(([, value]) => value).sort(([, a], [, b]) => b - a).slice(0, WORST);
+    if (!most.length) return [];
+    const page = await items("coverage_by_grid", { ids: most.map(([id]) => id).join(","), skipGeometry: true }), byId = new Map(page.features.map((f) => [f.id, f]));
+    return most.filter(([id]) => byId.has(id)).map(([id, value]) => [byId.get(id), shown(field || { type: "num" }, value)]);
   }
-  metric.addEventListener("change", rank);
+  let asked = 0;
+  async function rank() {
+    const mine = ++asked, rows = await ranked();
+    if (mine !== asked) return;
+    about.replaceChildren(tallyOf(state.metric) ? both("最高的单元：", "Highest units:") : both("最低的单元：", "Lowest units:"));
+    worst.replaceChildren(...rows.map(([f, value], n) => el("li", {}, el("button", { type: "button", onclick: () => openFeature("coverage_by_grid", f.id, { fly: true }) }, el("b", {}, String(n + 1)), el("span", {}, nameOf(layer, f.properties, f.id)), el("small", {}, value)))));
+  }
+  const key = () => {
+    const { classes } = legendInForce(layer);
+    legend.replaceChildren(...(tallyOf(state.metric) ? classes : []).map((c) => el("li", {}, el("i", { class: "chip", style: `background:${c.color}` }), both(c.zh, c.en))));
+  };
+  document.addEventListener("baige:painted", key);
+  key();
   rank();
-  return el("div", {}, el("h2", { class: "title" }, both("覆盖率", "Coverage")), el("div", { class: "row" }, metric, unit, el("button", { type: "button", onclick: apply }, both("在图上显示", "Show on the map"))), el("p", { class: "note" }, both("最低的单元：", "Lowest units:")), worst);
+  return el("div", {}, el("h2", { class: "title" }, both("专题图", "Thematic map")), el("div", { class: "row" }, metric, unit, el("button", { type: "button", onclick: apply }, both("在图上显示", "Show on the map"))), legend, about, worst);
 }
 
 function gaps() {
@@ -128,6 +144,18 @@ function layout() {
     const newest = new Map();
     for (const { properties: p } of rings.features) if (!newest.has(p.layout)) newest.set(p.layout, p.version ?? 1);
     const named = [...newest].sort(([a], [b]) => (b === "current") - (a === "current") || a.localeCompare(b));
+    const gone = state.layout && !named.some(([name, version]) => `${name}@${version}` === state.layout);
+    if (gone) {
+      // An older version is still there, only not the newest; anything else has been deleted.
+      const [name, version] = state.layout.split("@"), kept = version ? await count("layout_unit", { filter: `layout = ${quoted(name)} AND version = ${Number(version) || 0}` }) : 0;
+      if (kept) named.push([name, Number(version)]);
+      else {
+        tell(`链接中的布局“${name}”第 ${version || "?"} 版已不存在，改为显示现行布局。`, `The layout “${name}”, version ${version || "?"}, of this link no longer exists; the current one is shown.`, { bad: true, stay: true });
+        state.layout = "";
+        for (const layer of ["layout_unit", "layout_fault"]) renewTiles(layer);
+        keepState();
+      }
+    }
     if (named.length) which.replaceChildren(...named.map(([name, version]) => {
       const value = `${name}@${version}`;
       return name === "current" ? option(value, `现行，第 ${version} 版`, `Current, version ${version}`, value === state.layout) : option(value, `${name}，第 ${version} 版`, `${name}, version ${version}`, value === state.layout);

@@ -18,6 +18,11 @@ export function setUpSectors() {
   map.addSource("sectors", { type: "geojson", data: { type: "FeatureCollection", features: [] } });
   map.addLayer({ id: "sectors-fill", type: "fill", source: "sectors", paint: { "fill-color": ["get", "color"], "fill-opacity": 0.14 } }, "names");
   map.addLayer({ id: "sectors-line", type: "line", source: "sectors", paint: { "line-color": ["get", "color"], "line-width": 0.9, "line-dasharray": [3, 3] } }, "names");
+  sectorsOn(map);
+}
+
+// Kept up to date on a map that has the layers: this one, or the other side of the swipe.
+export function sectorsOn(map) {
   let last = "";
   const draw = () => {
     const features = [];
@@ -34,8 +39,8 @@ export function setUpSectors() {
     const now = JSON.stringify(features.length ? features : []);
     if (now === last) return;
     last = now;
-    map.getSource("sectors").setData({ type: "FeatureCollection", features });
+    map.getSource("sectors")?.setData({ type: "FeatureCollection", features });
   };
   map.on("idle", draw);
-  document.addEventListener("baige:layers", draw);
+  document.addEventListener("baige:layers", () => { if (map.getSource("sectors")) draw(); });
 }

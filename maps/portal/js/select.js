@@ -1,6 +1,6 @@
 // Selecting by rectangle, polygon or buffer: statistics of what is in it, by class, and its export as a file.
-import { both, byId, download, el, option, said, tell } from "./dom.js";
-import { ask, count, itemsPath, quoted } from "./server.js";
+import { both, el, option, said, tell } from "./dom.js";
+import { count, itemsPath, quoted, root } from "./server.js";
 import { catalogue } from "./catalogue.js";
 import { isOn } from "./layers.js";
 import { area, bars } from "./tools.js";
@@ -27,28 +27,14 @@ async function tally(ring) {
   return found.filter((part) => part.total !== 0);
 }
 
-// Streamed to disk by the browser as it comes; the button stops it.
-async function save(layer, ring, format) {
-  const stop = new AbortController();
-  tell("正在准备文件……", "Preparing the file…", { stay: true });
-  byId("said").append(" ", el("button", { type: "button", onclick: () => stop.abort() }, both("取消", "Cancel")));
-  try {
-    const response = await ask(itemsPath(layer.name, { f: format, filter: conditionOf(ring), lang: said("zh", "en"), ...(format === "csv" ? { bom: "true" } : {}) }), { signal: stop.signal });
-    const parts = [];
-    let size = 0;
-    for (const reader = response.body.getReader(); ;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      parts.push(value);
-      size += value.length;
-      byId("said").firstElementChild?.replaceChildren(`${(size / 1e6).toFixed(1)} MB`);
-    }
-    download(`${layer.name}.${format}`, new Blob(parts, { type: response.headers.get("Content-Type") }));
-    tell("文件已保存。", "The file is saved.");
-  } catch (error) {
-    if (error.name === "AbortError") tell("已取消。", "Cancelled.");
-    else if (error.status === undefined) throw error;
-  }
+// Handed to the browser as an address: it writes to the disk as it comes, shows how far it is and can be stopped there; nothing is kept in the page.
+function save(layer, ring, format) {
+  const path = itemsPath(layer.name, { f: format, filter: conditionOf(ring), lang: said("zh", "en"), ...(format === "csv" ? { bom: "true" } : {}) });
+  const link = el("a", { href: root + path, download: `${layer.name}.${format}` });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  tell("浏览器正在下载；进度和取消见浏览器的下载列表。", "The browser downloads the file; its list of downloads shows how far it is and can cancel it.");
 }
 
 export async function showSelection(ring, place) {

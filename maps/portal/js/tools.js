@@ -1,5 +1,5 @@
 // Measuring, selecting by rectangle, polygon and buffer, picture and print of the map, permalink.
-import { both, byId, download, el, labelled, lang, said, tell } from "./dom.js";
+import { both, byId, download, el, labelled, lang, option, said, tell } from "./dom.js";
 import { catalogue, shown, title } from "./catalogue.js";
 import { identify } from "./detail.js";
 import { map, scratch } from "./map.js";
@@ -7,6 +7,7 @@ import { isOn } from "./layers.js";
 import { pdfOf } from "./pdf.js";
 import { circle, showSelection } from "./select.js";
 import { state } from "./state.js";
+import { legendInForce } from "./painting.js";
 import { planning } from "./plan-panel.js";
 
 const RADIUS = 6371008.8;
@@ -76,11 +77,33 @@ export function bars(rows, onpick = null, picked = null) {
     el("i", { style: `width:${Math.round((row.n ?? 0) / most * 100)}%;background:${row.color}` }), el("b", {}, row.text ?? (row.n === null ? "?" : row.n.toLocaleString("en")))]));
 }
 
+// What a side of the map shows where it is not the present: a scenario, or a moment of the past.
+function sideNote(value, before) {
+  if (!value || value === "now") return "";
+  return value.startsWith("scenario:") ? said(`方案 ${value.slice(9)}`, `Scenario ${value.slice(9)}`) : `${before} ${value.slice(0, 19)}Z`.trim();
+}
+
+// What the legend of a printed map says, in columns of as many lines as fit: nothing is left out, the page becomes wider instead.
+function legendColumns(room) {
+  const on = [...catalogue.layers.values()].filter((l) => l.drawn && isOn(l.name)), own = on.filter((l) => l.kind !== "base"), columns = [[]];
+  let left = room;
+  const put = (entry, high) => { if (left < high) { columns.push([]); left = room; } columns[columns.length - 1].push(entry); left -= high; };
+  for (const layer of own.length ? own : on) {
+    const { heading, classes } = legendInForce(layer);
+    if (left < 37) left = 0; // a title does not stand alone at the foot
+    put({ text: heading, high: 19 }, 19);
+    for (const c of classes) put({ text: title(c), color: c.color, unknown: c.unknown, high: 15 }, 15);
+    left -= 5;
+  }
+  return columns;
+}
+
 // The map as a picture with title, legend, north arrow, scale, date, runs and notices.
-export async function sheet() {
+export async function sheet(heading = "") {
   map.triggerRepaint();
   await new Promise((done) => map.once("render", done));
-  const source = map.getCanvas(), ratio = source.width / source.clientWidth, side = 250 * ratio, foot = 62 * ratio, head = 44 * ratio;
+  const source = map.getCanvas(), ratio = source.width / source.clientWidth, foot = 62 * ratio, head = 44 * ratio;
+  const columns = legendColumns(source.clientHeight - 20), wide = 250 * ratio, side = wide * columns.length;
   const canvas = el("canvas", { width: Math.round(source.width + side), height: Math.round(source.height + head + foot) });
   const pen = canvas.getContext("2d"), font = (size, bold = "") => { pen.font = `${bold} ${size * ratio}px "Noto Sans CJK SC", "Microsoft YaHei", sans-serif`; };
   pen.fillStyle = "#fff"; pen.fillRect(0, 0, canvas.width, canvas.height);
@@ -92,26 +115,25 @@ export async function sheet() {
     pen.fillStyle = "#fff"; pen.fillRect(from - ratio, head, 2 * ratio, source.height);
   }
   pen.strokeStyle = "#333"; pen.strokeRect(0, head, source.width, source.height);
-  pen.fillStyle = "#1b2530"; font(18, "bold"); pen.fillText(`${said("百格", "Baige")} · ${title(catalogue.city)}`, 10 * ratio, 29 * ratio);
+  pen.fillStyle = "#1b2530"; font(18, "bold"); pen.fillText(heading || `${said("百格", "Baige")} · ${title(catalogue.city)}`, 10 * ratio, 29 * ratio, canvas.width - 20 * ratio);
   font(30); pen.fillText("↑", source.width - 26 * ratio, head + 34 * ratio); font(12); pen.fillText(said("北", "N"), source.width - 22 * ratio, head + 50 * ratio);
-  let y = head + 16 * ratio;
-  const on = [...catalogue.layers.values()].filter((l) => l.drawn && isOn(l.name)), own = on.filter((l) => l.kind !== "base");
-  for (const layer of own.length ? own : on) {
-    if (y > canvas.height - foot - 20 * ratio) break;
-    font(12.5, "bold"); pen.fillStyle = "#1b2530"; pen.fillText(title(layer), source.width + 10 * ratio, y); y += 17 * ratio;
-    font(11.5);
-    for (const c of layer.classes) {
-      pen.fillStyle = c.color; pen.globalAlpha = c.unknown ? 0.35 : 0.9; pen.fillRect(source.width + 12 * ratio, y - 9 * ratio, 14 * ratio, 10 * ratio); pen.globalAlpha = 1;
-      pen.fillStyle = "#38424d"; pen.fillText(title(c), source.width + 32 * ratio, y); y += 15 * ratio;
-      if (y > canvas.height - foot) break;
+  columns.forEach((column, n) => {
+    const x = source.width + n * wide;
+    let y = head + 16 * ratio;
+    for (const entry of column) {
+      if (entry.color) {
+        font(11.5);
+        pen.fillStyle = entry.color; pen.globalAlpha = entry.unknown ? 0.35 : 0.9; pen.fillRect(x + 12 * ratio, y - 9 * ratio, 14 * ratio, 10 * ratio); pen.globalAlpha = 1;
+        pen.fillStyle = "#38424d"; pen.fillText(entry.text, x + 32 * ratio, y, wide - 40 * ratio);
+      } else { font(12.5, "bold"); pen.fillStyle = "#1b2530"; pen.fillText(entry.text, x + 10 * ratio, y, wide - 18 * ratio); }
+      y += entry.high * ratio;
     }
-    y += 5 * ratio;
-  }
+  });
   const at = map.getCenter(), across = distance([at.lng, at.lat], [map.unproject([source.clientWidth / 2 + 100, source.clientHeight / 2]).lng, at.lat]);
   const round = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000].reduce((best, v) => (v <= across ? v : best), 1), length = round / across * 100 * ratio;
   const base = head + source.height - 14 * ratio;
   pen.fillStyle = "rgb(255 255 255 / 85%)"; pen.fillRect(8 * ratio, base - 18 * ratio, length + 16 * ratio, 26 * ratio); pen.fillStyle = "#1b2530"; pen.fillRect(16 * ratio, base, length, 3 * ratio); font(11); pen.fillText(round < 1000 ? `${round} m` : `${round / 1000} km`, 16 * ratio, base - 4 * ratio);
-  const notes = [catalogue.synthetic ? said("合成数据，不是真实情况", "Synthetic data, not the real state of affairs") : "", catalogue.role === "public" ? "" : said("内部资料", "Internal"), state.asof ? `${said("数据截至", "As recorded at")} ${state.asof.slice(0, 19)}Z` : "", state.swipe ? `${said("右侧", "right")}: ${state.swipe === "now" ? said("现在", "now") : `${state.swipe.slice(0, 19)}Z`}` : ""].filter(Boolean).join(" · ");
+  const notes = [catalogue.synthetic ? said("合成数据，不是真实情况", "Synthetic data, not the real state of affairs") : "", catalogue.role === "public" ? "" : said("内部资料", "Internal"), sideNote(state.asof, said("数据截至", "As recorded at")), state.swipe ? `${said("右侧", "right")}: ${sideNote(state.swipe, "") || said("现在", "now")}` : ""].filter(Boolean).join(" · ");
   font(11); pen.fillStyle = "#38424d";
   // Date and runs take two lines where they must.
   const lines = [""];
@@ -125,7 +147,25 @@ export async function sheet() {
 }
 
 export const picture = async () => { const canvas = await sheet(); return new Promise((done) => canvas.toBlob(done, "image/png")); };
-const print = async () => download("baige.pdf", await pdfOf(await sheet(), { title: document.title }));
+
+const PAPERS = { a4: [297, 210], a3: [420, 297] };
+
+// A map for a meeting has a title of its own and the office's paper.
+function print() {
+  const dialog = byId("ask"), text = el("input", { id: "print-title", size: 34, maxlength: 60, value: `${said("百格", "Baige")} · ${title(catalogue.city)}` });
+  const paper = el("select", { id: "print-paper" }, option("a4", "A4 横向", "A4, landscape"), option("a3", "A3 横向", "A3, landscape"));
+  dialog.setAttribute("aria-labelledby", "print-heading");
+  dialog.replaceChildren(el("form", { method: "dialog", onsubmit: async (event) => {
+    event.preventDefault();
+    dialog.close();
+    const [widthMm, heightMm] = PAPERS[paper.value], name = text.value.trim();
+    download("baige.pdf", await pdfOf(await sheet(name), { title: name || document.title, widthMm, heightMm }));
+  } }, el("h2", { id: "print-heading" }, both("打印地图", "Print the map")),
+  el("p", { class: "field" }, el("label", { for: "print-title" }, both("标题", "Title")), text), el("p", { class: "field" }, el("label", { for: "print-paper" }, both("纸张", "Paper")), paper),
+  el("p", { class: "row" }, el("button", { type: "submit", class: "main", id: "print-now" }, both("生成 PDF", "Make the PDF")), el("button", { type: "button", onclick: () => dialog.close() }, both("取消", "Cancel")))));
+  labelled(dialog);
+  dialog.showModal();
+}
 
 export function setUpTools(place) {
   const bar = byId("tools");

@@ -480,6 +480,10 @@ def _rest(layer: LayerDeclaration, city: City) -> Iterator[str]:
     yield f"{here}/styles/default?f=sld"
     yield f"{here}/styles/default?f=maplibre"
     yield f"/portal/labels/{layer.name}"
+    yield from (f"/portal/tally/{layer.name}?{urlencode({'unit': 'grid', 'measure': measure})}" for measure in ("count", "density"))
+    for declared in layer.fields:
+        if declared.type in ("num", "int"):
+            yield f"/portal/tally/{layer.name}?{urlencode({'unit': 'county', 'measure': 'mean', 'field': declared.name})}"
 
 
 def addresses(document: dict[str, Any], routes: Iterable[str], city: City, names: Iterable[str]) -> list[str]:
