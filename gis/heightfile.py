@@ -123,6 +123,20 @@ def vertical_reference(text: str | None) -> str | None:
     return ":".join(authority)
 
 
+def _refuse_references(path: Path) -> None:
+    """Refuse text that is no grid of numbers but names files or servers for GDAL to open: VRT, WMS and WCS in XML, GDALG and STAC in JSON."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError as error:
+        raise UnreadableFile(f"{path.name} cannot be opened.", zh=f"无法打开 {path.name}。") from error
+    if head.startswith((b"<", b"{", b"[")):
+        raise UnreadableFile(
+            f"{path.name} holds no heights, it names other files or servers: give the files themselves.",
+            zh=f"{path.name} 不含高程，只引用其他文件或服务；请直接给出这些文件。",
+        )
+
+
 def inspect_heights(path: Path, *, crs: str | None = None) -> HeightFile:
     """What a height raster says about itself: HGT (place from its name), GeoTIFF, or any single-band raster that GDAL reads.
 
@@ -135,7 +149,7 @@ def inspect_heights(path: Path, *, crs: str | None = None) -> HeightFile:
     Raises
     ------
     UnreadableFile
-        Missing, empty, truncated, not a raster, a wrong HGT name or size.
+        Missing, empty, truncated, not a raster, a wrong HGT name or size, or one that only names other files or servers (VRT, WMS).
     CRSMismatch
         No reference system, one without EPSG code, or coordinates that cannot be in it.
     InputError
@@ -154,6 +168,7 @@ def inspect_heights(path: Path, *, crs: str | None = None) -> HeightFile:
             " it is truncated or something else.",
             zh=f"{name} 有 {size:,} 字节，不是 HGT 瓦片的大小：文件被截断或不是 HGT。",
         )
+    _refuse_references(path)
     try:
         with warnings.catch_warnings():
             # A raster without a place is an error here, said in our words below.

@@ -25,6 +25,8 @@ _NAMES = {
     "fgb": "FlatGeobuf",
     "shapefile": "Shapefile",
 }
+#: Formats of text, which begin with nothing of their own; the others were told by their first bytes.
+_TEXT_DRIVERS = {"geojson": "GeoJSON", "geojsonl": "GeoJSONSeq"}
 #: Three-dimensional systems, as the two-dimensional ones that they extend.
 _FLAT = {"EPSG:4979": "EPSG:4326", "EPSG:4480": "EPSG:4490"}
 
@@ -52,7 +54,8 @@ class VectorSource:
         self._options: dict[str, Any] = {"ENCODING": encoding} if encoding else {}
         if kind == "geojson":
             self._options["DATE_AS_STRING"] = "YES"
-        self._name = f"GeoJSONSeq:{path}" if kind == "geojsonl" else str(path)
+        # The driver is named: by its content a file of this name could be another one that sends GDAL to other files and servers (VRT, GDALG).
+        self._name = f"{_TEXT_DRIVERS[kind]}:{path}" if kind in _TEXT_DRIVERS else str(path)
         if kind == "gpkg":
             _check_sqlite(path)
         if kind == "geojsonl":
