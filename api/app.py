@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import multiprocessing
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -72,11 +71,17 @@ _SECURITY = {
     "X-Frame-Options": "SAMEORIGIN",
     "Referrer-Policy": "same-origin",
 }
+#: What a page of another origin may send; a session's CSRF value is not among it.
+_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+_ASKED_BY = ("Accept", "Accept-Language", "Authorization", "Content-Crs", "Content-Type", "If-Match", "If-None-Match", "Prefer", "X-API-Key")
 _PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; connect-src 'self';"
-    " frame-ancestors 'self'"
+    " frame-ancestors 'self'; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
-
+#: Pages of ``baige map build`` hold their scripts and data in themselves; nothing of them goes to another server.
+_MAP_POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'; object-src 'none'; base-uri 'none'; form-action 'none'"
+)
 
 _KEY_IN_ADDRESS = (
     "A key never stands in an address; send it as X-API-Key or Authorization. Addresses stay in histories and logs: revoke that key.",
@@ -84,8 +89,35 @@ _KEY_IN_ADDRESS = (
 )
 
 
+class Marked:
+    """Around every answer, whoever gives it: the request's id, security headers, and what caches must tell apart."""
+
+    def __init__(self, app: ASGIApp, *, by_origin: bool = False) -> None:
+        self.app, self.by_origin = app, by_origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message["headers"])
+                headers["X-Request-Id"] = scope["baige.request_id"]
+                for name, value in _SECURITY.items():
+                    headers.setdefault(name, value)
+                if headers.get("content-type", "").startswith("text/html"):
+                    policy = _MAP_POLICY if scope["path"].startswith("/maps") else _PAGE_POLICY
+                    headers.setdefault("Content-Security-Policy", policy)
+                if self.by_origin:  # an answer kept for one origin, or for none, is not another one's
+                    headers.add_vary_header("Origin")
+            await send(message)
+
+        await self.app(scope, receive, sent)
+
+
 class Guard:
-    """Around everything: a request id, limits on address and body, security headers, and problem documents for errors."""
+    """Around our own code: limits on address and body, and problem documents for errors."""
 
     def __init__(self, app: ASGIApp, *, body_max: int, hosts: frozenset[str] = frozenset()) -> None:
         self.app = app
@@ -96,25 +128,17 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope.setdefault("baige.request_id", secrets.token_hex(8))
+        fault = self._fault(scope) or self._not_ready(scope)
+        if fault is not None:
+            await fault(scope, receive, send)
+            return
         started = False
 
         async def sent(message: Message) -> None:
             nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                headers = MutableHeaders(raw=message["headers"])
-                headers["X-Request-Id"] = scope["baige.request_id"]
-                for name, value in _SECURITY.items():
-                    headers.setdefault(name, value)
-                if headers.get("content-type", "").startswith("text/html") and not scope["path"].startswith("/maps"):
-                    headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
+            started = started or message["type"] == "http.response.start"
             await send(message)
 
-        fault = self._fault(scope) or self._not_ready(scope)
-        if fault is not None:
-            await fault(scope, receive, sent)
-            return
         received = 0
 
         async def counted() -> Message:
@@ -135,7 +159,7 @@ class Guard:
             if started:
                 raise
             response = problem(500, *_unexpected(scope))
-            await response(scope, receive, sent)
+            await response(scope, receive, send)
 
     def _fault(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -160,7 +184,6 @@ class Guard:
         if b"%" in scope.get("query_string", b"") and not _is_utf8(scope["query_string"]):
             return problem(400, "查询串不是有效的 UTF-8。" if lang == "zh" else "The query string is not valid UTF-8.", lang=lang)
         return None
-
 
     def _not_ready(self, scope: Scope) -> Response | None:
         """Before the database was reached for the first time there is nothing to answer from."""
@@ -366,17 +389,19 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
         await reader.close()
         database.dispose()
 
-    middleware = []
-    if serve.cors_origins:
-        origins = [o.strip() for o in serve.cors_origins.split(",")]
-        exposed = ["Link", "ETag", "Content-Crs", "OGC-NumberMatched", "OGC-NumberReturned", "Location"]
-        middleware.append(Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=exposed))
+    middleware = [Middleware(Observed), Middleware(Marked, by_origin=bool(serve.origins) and serve.origins != ["*"])]
+    if serve.origins:
+        exposed = ["Link", "ETag", "Content-Crs", "OGC-NumberMatched", "OGC-NumberReturned", "Location", "Retry-After", "X-Request-Id"]
+        # never with credentials: a page of another origin sends a key of its own, not the session of the browser's user
+        middleware.append(
+            Middleware(CORSMiddleware, allow_origins=serve.origins, allow_methods=_METHODS, allow_headers=_ASKED_BY, expose_headers=exposed)
+        )
     hosts = frozenset() if serve.anonymous_role == "public" else frozenset({"127.0.0.1", "localhost", "[::1]", "testserver", serve.host})
     handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {BaigeError: _on_error, HTTPException: _on_http}
     app = Starlette(
         routes=_routes(settings), lifespan=lifespan, exception_handlers=handlers,
-        middleware=[Middleware(Observed), Middleware(Patience, body_s=serve.body_timeout_s, take_s=serve.take_timeout_s),
-                    Middleware(Guard, body_max=serve.body_max_mb * 1_000_000, hosts=hosts), *middleware],
+        middleware=[*middleware, Middleware(Patience, body_s=serve.body_timeout_s, take_s=serve.take_timeout_s),
+                    Middleware(Guard, body_max=serve.body_max_mb * 1_000_000, hosts=hosts)],
     )  # fmt: skip
     app.router.redirect_slashes = False
     return app

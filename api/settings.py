@@ -1,5 +1,6 @@
 """Settings of the server, prefix ``BAIGE_SERVE_``, and of the identity provider, ``BAIGE_OIDC_``; read once."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["OIDC_ROLES", "OidcSettings", "ServeSettings"]
 
+#: As browsers send it: no path, no slash at the end.
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 #: Roles that a provider's token may stand for, the weakest first.
 OIDC_ROLES = ("viewer", "officer", "planner", "admin")
 
@@ -86,6 +89,20 @@ class ServeSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     base_tiles: SecretStr = SecretStr("")
     base_title: str = ""
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in filter(None, map(str.strip, value.split(","))):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin[:80]!r} is no origin: scheme, host and port only, as https://maps.example or http://127.0.0.1:5173")
+        return value
+
+    @property
+    def origins(self) -> list[str]:
+        """Origins that browsers may call from."""
+        found = [origin.strip().lower() for origin in self.cors_origins.split(",") if origin.strip()]
+        return ["*"] if "*" in found else found
 
     @property
     def base_url(self) -> str:

@@ -213,7 +213,7 @@ def running(settings: Settings, database_url: str, **more: Any) -> Iterator[tupl
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     serve = ServeSettings(**{"public_url": address, "pool_size": 4, **more})
     app = create_app(settings, serve, database_url=database_url)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2, ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2, ws="none", server_header=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 30

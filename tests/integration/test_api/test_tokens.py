@@ -95,6 +95,17 @@ def tampered() -> str:
     return f"{head}.{plain(claims(realm_access={'roles': ['boss']}))}.{signature}"
 
 
+STRANGER = RSAKey.generate_key(2048, {"kid": "stranger"})
+
+
+def brought(name: str, value: Any, *, key: Any = STRANGER) -> str:
+    """A token that brings its key along, or says where to fetch it, or how it wants to be read."""
+    head = {"alg": "RS256", "kid": "rsa-1", name: value}
+    text = f"{plain(head)}.{plain(claims(realm_access={'roles': ['boss']}))}"
+    signature = jwt.encode({"alg": "RS256"}, {}, key, algorithms=["RS256"]).split(".")[2]
+    return f"{text}.{signature}"
+
+
 BAD: dict[str, tuple[Callable[[], str], str]] = {
     "expired": (lambda: signed(exp=int(time.time()) - 100), "expired"),
     "not yet": (lambda: signed(nbf=int(time.time()) + 1000), "nbf"),
@@ -115,6 +126,12 @@ BAD: dict[str, tuple[Callable[[], str], str]] = {
     "malformed": (lambda: "a.b.c", "malformed"),
     "empty parts": (lambda: "..", "malformed"),
     "too long": (lambda: "a" * 9000 + "." + "b" * 9000 + ".c", "too long"),
+    "its own key": (lambda: brought("jwk", STRANGER.as_dict(private=False)), "not accepted"),
+    "key from an address": (lambda: brought("jku", "http://127.0.0.1:9/jwks.json"), "not accepted"),
+    "certificate from an address": (lambda: brought("x5u", "http://127.0.0.1:9/x.pem"), "not accepted"),
+    "key from a path": (lambda: brought("kid", "../../../../dev/null"), "kid"),
+    "unknown extension": (lambda: brought("crit", ["bork"], key=RSA), "not accepted"),
+    "unencoded payload": (lambda: brought("b64", False, key=RSA), "not accepted"),
     "list": (lambda: f"{plain({'alg': 'RS256'})}.W10.x", "not accepted"),
 }  # fmt: skip
 
