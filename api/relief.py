@@ -84,7 +84,7 @@ def _tile(state: State, principal: Principal, z: int, y: int, x: int) -> bytes |
         window = (west - cell, north - side - cell, west + side + cell, north + cell)
         # under the asker's role, so that models that are not for him cast no shadow
         with state.database.begin(principal, readonly=True) as connection:
-            heights, _, _ = dem_window(connection, state.settings.home, window, srid=3857, cell_m=cell)
+            heights, _, _ = dem_window(connection, state.settings.home, window, srid=3857, cell_m=cell, smooth=True)
     except NotFound:
         return None
     if np.isnan(heights).all():

@@ -330,9 +330,9 @@ def write_heights(
 
 
 def read_heights(
-    heights_path: Path, flags_path: Path | None, bounds: Bounds, *, srid: int, cell_m: float
+    heights_path: Path, flags_path: Path | None, bounds: Bounds, *, srid: int, cell_m: float, smooth: bool = False
 ) -> tuple[Floats32, Affine, NDArray[np.bool_]]:
-    """A window of a mosaic, resampled bilinearly onto square cells of another system.
+    """A window of a mosaic, resampled bilinearly (``smooth``: by cubic splines, for pictures) onto square cells of another system.
 
     Parameters
     ----------
@@ -375,7 +375,12 @@ def read_heights(
         with (
             rasterio.open(heights_path) as dataset,
             WarpedVRT(
-                dataset, resampling=Resampling.bilinear, nodata=NODATA, dtype="float32", tolerance=_WARP_CELLS, **shape
+                dataset,
+                resampling=Resampling.cubic_spline if smooth else Resampling.bilinear,
+                nodata=NODATA,
+                dtype="float32",
+                tolerance=_WARP_CELLS,
+                **shape,
             ) as view,
         ):
             heights = view.read(1).astype(np.float32)

@@ -123,7 +123,7 @@ def dem_rasters(connection: Connection, bounds: Bounds | None = None, *, srid: i
 
 
 def dem_window(
-    source: Database | Connection, home: Path, bounds: Bounds, *, srid: int, cell_m: float
+    source: Database | Connection, home: Path, bounds: Bounds, *, srid: int, cell_m: float, smooth: bool = False
 ) -> tuple[NDArray[np.float32], Affine, NDArray[np.bool_]]:
     """Heights of the ground in a window, from all elevation models that overlap it: the finest where it has a height, else the next.
 
@@ -139,11 +139,13 @@ def dem_window(
         EPSG code of a system in metres, usually the city's analysis system.
     cell_m : float
         Side of a cell.
+    smooth : bool, default False
+        For pictures: where a model is coarser than the window its cells show no facets. Never for measuring.
 
     Returns
     -------
     heights : ndarray of float32, shape (rows, columns)
-        Metres, resampled bilinearly; row 0 is the northernmost; NaN where nothing is known.
+        Metres, resampled bilinearly, or by cubic splines where ``smooth``; row 0 is the northernmost; NaN where nothing is known.
     transform : Affine
         From column, row to x, y.
     filled : ndarray of bool, shape (rows, columns)
@@ -165,12 +167,12 @@ def dem_window(
             "No elevation model covers this place; load one with 'baige load-dem'.",
             zh="此处没有高程数据，请用 baige load-dem 加载。",
         )
-    heights, transform, filled = read_heights(*rasters[0].files(home), bounds, srid=srid, cell_m=cell_m)
+    heights, transform, filled = read_heights(*rasters[0].files(home), bounds, srid=srid, cell_m=cell_m, smooth=smooth)
     for raster in rasters[1:]:
         empty = np.isnan(heights)
         if not empty.any():
             break
-        more, _, more_filled = read_heights(*raster.files(home), bounds, srid=srid, cell_m=cell_m)
+        more, _, more_filled = read_heights(*raster.files(home), bounds, srid=srid, cell_m=cell_m, smooth=smooth)
         heights[empty] = more[empty]
         filled[empty] = more_filled[empty]
     return heights, transform, filled

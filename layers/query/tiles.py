@@ -3,8 +3,10 @@
 Three ways, by how much would stand in a tile:
 
 - *features*: each as it is, simplified to a quarter of a pixel, at most a cap of them;
-- *merged* (points and polygons at low zoom, when the layer has many): what is smaller than two pixels is counted by cells of 1/64 of the
-  tile; a cell says how many there are and how many of each value of the field that the layer is coloured by; larger polygons stay;
+- *merged* (points and polygons at low zoom, when the layer has many): what is smaller than two pixels is counted by cells; a cell says how
+  many there are and how many of each value of the field that the layer is coloured by; larger polygons stay. Cells of polygons are squares
+  of 1/64 of the tile and show a texture; those of points, and of layers that mix geometries, are points of 1/16 of the tile, far enough from
+  each other for a circle with a number, and count everything below the zoom from which the layer is drawn by itself;
 - *thinned* (lines at low zoom): those shorter than a pixel are left out.
 
 A literal is transformed, never a column: the index on the stored geometries serves every tile.
@@ -26,7 +28,8 @@ SEVERITY = {
 }  # fmt: skip
 _EXTENT = 4096
 _BUFFER = 64
-_CELLS = 64
+_SQUARES = 64
+_CLUSTERS = 16
 #: Columns that a tile does without: they say nothing on a map.
 _LEFT_OUT = {"changed_at", "src_crs", "source_ref", "source_org", "valid_from", "valid_to", "geom_repaired", "positional_acc_m"}
 _MAX_PROPERTIES = 24
@@ -137,23 +140,26 @@ def _tally(source: Source) -> dict[str, str]:
 
 def _merged(source: Source, tile: Tile, where: Fragment, rules: TileRules) -> Fragment:
     west, south, east, north = tile.bounds_in(source.srid)
-    step_x, step_y = (east - west) / _CELLS, (north - south) / _CELLS
     points = source.declaration.geometry in ("Point", "MultiPoint")
+    clusters = points or source.declaration.geometry == "Geometry"
+    cells_across = _CLUSTERS if clusters else _SQUARES
+    step_x, step_y = (east - west) / cells_across, (north - south) / cells_across
     x, y = ("ST_X(t.geom)", "ST_Y(t.geom)") if source.declaration.geometry == "Point" else ("ST_XMin(t.geom)", "ST_YMin(t.geom)")
+    if clusters and not points:
+        x, y = "(ST_XMin(t.geom) + ST_XMax(t.geom)) / 2", "(ST_YMin(t.geom) + ST_YMax(t.geom)) / 2"
+    # a layer that is not drawn by itself yet would be counted in part only
+    whole = clusters and tile.z < source.declaration.style.min_zoom
     tally = _tally(source)
     names = {name: f"a{position}" for position, name in enumerate(tally)}
     pixels = f"{2 * _pixel_in_storage(source, tile)!r}"
     is_large = f"(ST_XMax(t.geom) - ST_XMin(t.geom) > {pixels} OR ST_YMax(t.geom) - ST_YMin(t.geom) > {pixels})"
     spot = f", avg({x}) AS px, avg({y}) AS py"
     middle = f"ST_SetSRID(ST_MakePoint(m.px, m.py), {source.srid})"
-    if points:
+    if clusters:
         centre, place = spot, middle
     else:
         left, low = f"{west!r} + m.i * {step_x!r}", f"{south!r} + m.j * {step_y!r}"
         centre, place = "", f"ST_MakeEnvelope({left}, {low}, {left} + {step_x!r}, {low} + {step_y!r}, {source.srid})"
-        if source.declaration.geometry == "Geometry":  # cells of points alone are points
-            centre = f"{spot}, max(ST_Dimension(t.geom)) AS dim"
-            place = f"CASE WHEN m.dim = 0 THEN {middle} ELSE {place} END"
     moved = geometry_sql(source, tile.matrix_set.srid, column=place)
     if moved == place and source.srid != tile.matrix_set.srid:
         moved = f"ST_SetSRID({place}, {tile.matrix_set.srid})"
@@ -161,11 +167,13 @@ def _merged(source: Source, tile: Tile, where: Fragment, rules: TileRules) -> Fr
     cells = Fragment(
         f"SELECT floor(({x} - {west!r}) / {step_x!r})::int AS i, floor(({y} - {south!r}) / {step_y!r})::int AS j,"
         f" count(*) AS n{centre}{sums} FROM {source.table} AS t"
-    ) + where + ("" if points else f" AND NOT {is_large}") + " GROUP BY 1, 2"
+    ) + where + ("" if points or whole else f" AND NOT {is_large}") + " GROUP BY 1, 2"
+    if clusters:  # those beyond the edge belong to the tile beside: each feature counts in one tile
+        cells = Fragment("SELECT * FROM (") + cells + f") AS every WHERE i BETWEEN 0 AND {_CLUSTERS - 1} AND j BETWEEN 0 AND {_CLUSTERS - 1}"
     shape = Fragment(f"ST_AsMVTGeom({moved}, ") + _box(tile.bounds, tile.matrix_set.srid) + f", {_EXTENT}, {_BUFFER}, true) AS geom"
     shown = "".join(f', m.{names[name]} AS "{name}"' for name in tally)
     head = f"SELECT ST_AsMVT(c, '{source.name}', {_EXTENT}, 'geom') FROM ("
-    if points:
+    if points or whole:
         return Fragment(f"{head}SELECT m.n, true AS merged{shown}, ") + shape + " FROM (" + cells + ") AS m) AS c WHERE c.geom IS NOT NULL"
     # one layer of one name in a tile (MVT 2.1, 4.1): both kinds of rows in one statement, each with the other's columns empty
     own = [c for c in _properties(source) if c.name not in tally]

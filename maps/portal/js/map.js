@@ -125,10 +125,11 @@ function above(layer) {
 function merged(layer) {
   const colour = layer.drawing.find((entry) => entry.type === "circle")?.paint["circle-color"];
   if (!colour) return [];
-  const common = { source: layer.name, "source-layer": layer.name, filter: ["all", ["==", ["get", "merged"], true], [">", ["get", "n"], 1]] };
+  // only cells that are points: on an area a circle would stand at each corner
+  const common = { source: layer.name, "source-layer": layer.name, filter: ["all", ["==", ["geometry-type"], "Point"], ["==", ["get", "merged"], true], [layer.minZoom > 0 ? ">=" : ">", ["get", "n"], 1]] };
   return [
     { id: `${layer.name}-cells`, type: "circle", ...common, paint: { "circle-color": colour, "circle-opacity": 0.75, "circle-stroke-color": "#ffffff", "circle-stroke-width": 1, "circle-radius": ["interpolate", ["linear"], ["log10", ["max", 1, ["get", "n"]]], 0, 3, 0.3, 8, 1, 10, 2, 14, 4, 22] } },
-    { id: `${layer.name}-numbers`, type: "symbol", ...common, layout: { "text-field": ["to-string", ["get", "n"]], "text-size": 11, "text-font": ["sans"] }, paint: { "text-color": "#ffffff", "text-halo-color": "#22303c", "text-halo-width": 1.2 } },
+    { id: `${layer.name}-numbers`, type: "symbol", ...common, layout: { "text-field": ["case", [">", ["get", "n"], 1], ["to-string", ["get", "n"]], ""], "text-size": 11, "text-font": ["sans"] }, paint: { "text-color": "#ffffff", "text-halo-color": "#22303c", "text-halo-width": 1.2 } },
   ];
 }
 

@@ -16,8 +16,8 @@ export function sector([lon, lat], azimuth, width, range) {
 
 export function setUpSectors() {
   map.addSource("sectors", { type: "geojson", data: { type: "FeatureCollection", features: [] } });
-  map.addLayer({ id: "sectors-fill", type: "fill", source: "sectors", paint: { "fill-color": ["get", "color"], "fill-opacity": 0.14 } }, "names");
-  map.addLayer({ id: "sectors-line", type: "line", source: "sectors", paint: { "line-color": ["get", "color"], "line-width": 0.9, "line-dasharray": [3, 3] } }, "names");
+  map.addLayer({ id: "sectors-fill", type: "fill", source: "sectors", paint: { "fill-color": ["get", "color"], "fill-opacity": ["interpolate", ["linear"], ["zoom"], 15.5, 0.05, 18, 0.16] } }, "names");
+  map.addLayer({ id: "sectors-line", type: "line", source: "sectors", paint: { "line-color": ["get", "color"], "line-width": 0.9, "line-opacity": ["interpolate", ["linear"], ["zoom"], 15.5, 0.35, 17.5, 0.9], "line-dasharray": [3, 3] } }, "names");
   sectorsOn(map);
 }
 

@@ -72,6 +72,36 @@ def test_low_zoom_counts_every_feature(served: Any, tmp_path: Any, monkeypatch: 
         served.state.tiles.clear()
 
 
+def test_clusters_count_each_feature_in_one_tile(served: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that lie across the edges of tiles, and of a layer of mixed geometries below the zoom from which it is drawn."""
+    monkeypatch.setattr("api.tiles.TileRules", lambda **more: TileRules(merge_above=10, **more))
+    run = "8d4f3c1e-0000-4000-8000-00000000aa02"
+    with served.database.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO baige_sys.run (id, kind, parameters, inputs, software, actor, synthetic, state, finished_at)"
+            f" VALUES ('{run}', 'coverage', '{{}}', '{{}}', 'test', 'owner', true, 'done', now())"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO baige.coverage_gap (name_zh, cause, run_id, classification, geom) SELECT 'g' || n, 'building', "
+            f"'{run}', 'internal', CASE mod(n, 2) WHEN 0 THEN ST_Expand(p, 0.00001 * n) ELSE p END FROM (SELECT n, ST_SetSRID(ST_Point("
+            "111.2 + 0.0019 * n, 30.6 + 0.0017 * mod(n * 7, 100)), 4490) AS p FROM generate_series(1, 100) AS n) AS s"
+        )
+    served.state.tiles.clear()
+    try:
+        for layer, z, count in (("kiosk", 12, len(served.rows["kiosk"])), ("coverage_gap", 12, 100), ("coverage_gap", 10, 100)):
+            x0, y0 = web_tile(111.19, 30.81, z)
+            x1, y1 = web_tile(111.41, 30.59, z)
+            bodies = [(tile_of(served, layer, z, x, y, role="admin").content, x, y) for x in range(x0, x1 + 1) for y in range(y0, y1 + 1)]
+            frames = [read(body, tmp_path, z, x, y) for body, x, y in bodies if body]
+            assert len(frames) > 1 or z == 10
+            assert sum(frame["n"].sum() for frame in frames) == count
+            assert {place.geom_type for frame in frames for place in frame.geometry} == {"Point"}
+    finally:
+        served.state.tiles.clear()
+        with served.database.begin() as connection:
+            connection.exec_driver_sql(f"DELETE FROM baige.coverage_gap; DELETE FROM baige_sys.run WHERE id = '{run}'")
+
+
 @pytest.mark.parametrize("name", sorted(MATRIX_SETS))
 def test_each_matrix_set(served: Any, name: str) -> None:
     document = served.get(f"/tileMatrixSets/{name}").json()
