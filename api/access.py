@@ -118,7 +118,9 @@ async def principal_of(request: Request) -> Principal:
     else:
         return Principal(state.serve.anonymous_role, state.serve.anonymous_district, "", request_id)
     found = credential.principal
-    state.limits.take(found.key_id)
+    if not request.scope.get("baige.counted"):  # some routes ask twice who is asking
+        request.scope["baige.counted"] = True
+        await state.limits.take(found.key_id)
     query = request.url.query
     return Principal(found.role, found.district, found.key_id, request_id, f"{request.url.path}?{query}"[:2000] if query else request.url.path)
 

@@ -53,12 +53,16 @@ class Challenged(errors.Unauthorized):
 class TooMany(errors.Forbidden):
     """More requests of a key than its rate allows: 429, and when the next may come."""
 
-    def __init__(self, *, wait_s: float, limit: int, per_s: float) -> None:
+    def __init__(self, *, wait_s: float, limit: int, window_s: float, day: bool = False) -> None:
         seconds = max(1, math.ceil(wait_s))
-        super().__init__(f"Too many requests of this key; wait {seconds} s.", zh=f"此密钥请求过多，请在 {seconds} 秒后重试。")
+        if day:
+            en, zh = f"This key has made its {limit} requests of today; the next day begins in {seconds} s.", f"此密钥今日的 {limit} 次请求已用完"
+            super().__init__(en, zh=f"{zh}，请在 {seconds} 秒后重试。")
+        else:
+            super().__init__(f"Too many requests of this key; wait {seconds} s.", zh=f"此密钥请求过多，请在 {seconds} 秒后重试。")
         self.headers = {
             "Retry-After": str(seconds),
-            "RateLimit-Policy": f'"key";q={limit};w={max(1, math.ceil(limit / per_s))}',
+            "RateLimit-Policy": f'"key";q={limit};w={max(1, math.ceil(window_s))}',
             "RateLimit": f'"key";r=0;t={seconds}',
         }
 

@@ -133,7 +133,7 @@ class Reader:
             self.on_read(principal, question.text, len(rows))
         return counter, rows
 
-    async def plain(self, sql: str, params: tuple[Any, ...] = ()) -> Rows:
+    async def plain(self, sql: str, params: tuple[Any, ...] | dict[str, Any] = ()) -> Rows:
         """A question of the server itself, without any user's role."""
 
         async def ask(connection: psycopg.AsyncConnection[Any]) -> Rows:

@@ -43,7 +43,9 @@ class ServeSettings(BaseSettings):
     body_max_mb : int
         Largest body of a request.
     key_rate_per_s, key_burst : float, int
-        Requests a second that one key may make on average, and at once after a pause, over all workers; a rate of 0 sets no limit.
+        Requests a second that one key may make on average, and at once after a pause, over all processes; a rate of 0 sets no limit.
+    key_per_day : int
+        Requests that one key may make from midnight to midnight (UTC), over all processes; 0 sets no limit.
     session_hours : float
         How long a browser's session lasts at most; never longer than its key.
     cors_origins : str
@@ -81,6 +83,7 @@ class ServeSettings(BaseSettings):
     body_max_mb: int = Field(default=16, ge=1)
     key_rate_per_s: float = Field(default=0.0, ge=0)
     key_burst: int = Field(default=200, ge=1)
+    key_per_day: int = Field(default=0, ge=0)
     session_hours: float = Field(default=12.0, gt=0, le=720)
     cors_origins: str = ""
     body_timeout_s: float = Field(default=30.0, gt=0)

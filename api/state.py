@@ -82,7 +82,7 @@ class State:
 
     def __post_init__(self) -> None:
         self.reads = Reads(self.reader, self.database)
-        self.limits = Limits(rate_per_s=self.serve.key_rate_per_s, burst=self.serve.key_burst, workers=self.serve.workers)
+        self.limits = Limits(self.reader, rate_per_s=self.serve.key_rate_per_s, burst=self.serve.key_burst, per_day=self.serve.key_per_day)
 
     def crs(self, source: Source) -> dict[str, ApiCRS]:
         """Reference systems offered for a layer."""

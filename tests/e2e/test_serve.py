@@ -6,7 +6,9 @@ import ssl
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -42,7 +44,8 @@ def address(environment: dict[str, str]) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = [sys.executable, "-m", "api.cli", "serve", "--port", str(port), "--workers", "2", "--no-jobs"]
-    server = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limits = {"BAIGE_SERVE_KEY_RATE_PER_S": "0.0001", "BAIGE_SERVE_KEY_BURST": "40"}
+    server = subprocess.Popen(words, env={**environment, **limits}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 90
     try:
@@ -99,6 +102,18 @@ def test_keys_on_the_command_line(address: str, environment: dict[str, str]) -> 
     time.sleep(1.2)
     for _ in range(6):
         assert httpx.get(f"{address}/collections", headers={"X-API-Key": key}, timeout=30).status_code == 401
+
+
+def test_two_workers_together_grant_a_key_what_it_may_ask(address: str, environment: dict[str, str]) -> None:
+    """A connection of its own each, many at once: both workers are met. Not one more than 40, and not one less."""
+    key = run(["key", "add", "--role", "viewer"], environment).stdout.strip()
+
+    def ask(_: int) -> int:
+        return httpx.get(f"{address}/collections", headers={"X-API-Key": key}, timeout=60).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = Counter(pool.map(ask, range(70)))
+    assert statuses == {200: 40, 429: 30}
 
 
 def test_it_does_not_listen_beyond_loopback_without_an_admin_key(environment: dict[str, str]) -> None:
