@@ -28,7 +28,7 @@ DEFAULT_MAPS = ("coverage_by_grid", "bank_coverage", "outfall_watch")
 
 _RESULTS: dict[str, tuple[str, ...]] = {
     "coverage_by_grid": (
-        "unit_kind", "name_zh", "name_en", "admin_code", "area_m2", "public_m2",
+        "unit_kind", "urban_rural", "name_zh", "name_en", "admin_code", "area_m2", "public_m2",
         *(f"{kind}_{level}" for level in ("overview", "outline", "discern") for kind in ("confirmed", "possible", "online")),
         "road_confirmed", "road_possible", "road_m", "crossings", "crossings_confirmed", "cameras", "cameras_online",
     ),

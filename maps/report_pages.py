@@ -283,6 +283,12 @@ def _body(pages: _Pages) -> None:
         for table in beside:
             pages.room(0.9, report.text("覆盖状态与原因", "States and causes"))
             pages.table(table, width=7.4, titled=True)
+    even = [tables.pop(key) for key in ("evenness", "urban_rural") if key in tables]
+    if even:
+        pages.page(even[0].title)
+        for table in even:
+            pages.room(0.9, even[0].title)
+            pages.table(table, titled=table is not even[0])
     for sheet in report.maps:
         figure = pages.page(sheet.layer.title(report.lang))
         draw_map(figure, sheet, report)

@@ -95,6 +95,8 @@ def all_tables(
     kinds = ["county", "street"] + (["community"] if len(prefix) >= 9 else [])
     tables += [table for kind in kinds if (table := _units(source, kind)).rows]
     tables += [
+        _evenness(source),
+        _urban_rural(source),
         _states(source),
         _causes(source),
         _worst(source),
@@ -253,6 +255,66 @@ def _units(source: _Source, kind: str) -> Table:
 
 def _known(value: Any) -> float | None:
     return None if value is None or pd.isna(value) else float(value)
+
+
+def _evenness(source: _Source) -> Table:
+    """How evenly counties, streets and urban–rural classes are watched, as the run has told it; for the whole city only."""
+    say = source.say
+    told = (source.run["summary"] or {}).get("fairness") or {}
+    named = {"county": ("县区", "Counties"), "street": ("街道", "Streets"), "urban_rural": ("城乡分类", "Urban–rural classes")}
+
+    def name(kind: str, unit: Mapping[str, Any]) -> str:
+        if kind == "urban_rural":
+            return source.term("coverage_by_grid", "urban_rural", unit["code"])
+        code = unit["code"] or ""
+        return source.names.get(code[: 6 if kind == "county" else 9], unit["name_zh"] or code)
+
+    rows: list[tuple[Any, ...]] = [
+        (say(*named[kind]), one["units"], one["share"], name(kind, one["best"]), one["best"]["share"],
+         name(kind, one["worst"]), one["worst"]["share"], one["ratio"], one["spread"], one["below_half"])
+        for kind, one in told.items() if kind in named and one["units"] > 1
+    ]  # fmt: skip
+    columns = (
+        Column(say("单元", "Units"), width=1.9),
+        Column(say("数量", "Number"), "int", 0.9),
+        Column(say("合计", "Together"), "share", 1.1),
+        Column(say("最高", "Most"), width=1.8),
+        Column(say("覆盖率", "Share"), "share", 1.1),
+        Column(say("最低", "Least"), width=1.8),
+        Column(say("覆盖率", "Share"), "share", 1.1),
+        Column(say("最低比最高", "Least to most"), "share", 1.4),
+        Column(say("平均偏差", "Spread"), "share", 1.2),
+        Column(say("不足一半", "Below half"), "int", 1.2),
+    )
+    note = say(
+        "公共空间在线确定覆盖率（概览级）。平均偏差：各单元与合计之差的绝对值，按公共空间加权；不足一半：覆盖率低于合计一半的单元数。",
+        "Online, confirmed share of public space at overview density. Spread: mean distance of the units from all together, weighted by public"
+        " space; below half: units with less than half of that share.",
+    )
+    return Table("evenness", say("覆盖均衡性", "How evenly the city is watched"), columns, [] if source.prefix else rows, note)
+
+
+def _urban_rural(source: _Source) -> Table:
+    """One row an urban–rural class: the source asks to serve villages and outskirts, too."""
+    say = source.say
+    frame = source.results["coverage_by_grid"]
+    frame = frame[frame["unit_kind"] == "urban_rural"].sort_values("urban_rural")
+    rows: list[tuple[Any, ...]] = [
+        (source.term("coverage_by_grid", "urban_rural", row.urban_rural), str(row.urban_rural or ""), round(row.area_m2 / 1e6, 2),
+         _known(row.online_overview), _known(row.possible_overview), _known(row.road_confirmed), int(row.cameras), int(row.cameras_online))
+        for row in frame.itertuples()
+    ]  # fmt: skip
+    columns = (
+        Column(say("城乡分类", "Urban–rural class"), width=2.4),
+        Column(say("代码", "Code"), width=1.0),
+        Column(say("面积 km²", "Area km²"), "num", 1.2),
+        Column(say("在线确定覆盖率", "Online, confirmed"), "share", 1.7),
+        Column(say("可能覆盖率", "Possible"), "share", 1.4),
+        Column(say("道路覆盖率", "Roads"), "share", 1.4),
+        Column(say("摄像机", "Cameras"), "int", 1.2),
+        Column(say("在线", "online"), "int", 1.0),
+    )
+    return Table("urban_rural", say("按城乡分类统计", "By urban–rural class"), columns, [] if source.prefix else rows)
 
 
 def _states(source: _Source) -> Table:

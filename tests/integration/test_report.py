@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from api.cli import main
 from gis.errors import NotFound
 from gis.settings import CityConfig
+from grids.fairness import fairness
 from layers.database import Database
 from layers.frames import replace_results
 from layers.runs import run
@@ -80,6 +81,7 @@ def stored(database: Database) -> Database:
         cells = [unit("grid", code, n, 0.1 * n) for n, code in enumerate(codes)]
         larger = [unit("county", f"{c}000000", n, 0.2) for n, c in enumerate(("420502", "420503"))]
         larger += [unit("street", f"{c}000", n, 0.2) for n, c in enumerate(("420502001", "420502002", "420503001"))]
+        larger += [{**unit("urban_rural", "", n, s), "admin_code": None, "urban_rural": c} for n, (c, s) in enumerate((("111", 0.4), ("220", 0.1)))]
         bank = [
             {"name_zh": f"岸{n}", "admin_code": code, "state": ("confirmed", "none", "none", "possible")[n], "length_m": 100.5 * (n + 1),
              "classification": "internal", "geom": shapely.LineString([(EAST, NORTH + n), (EAST + 90, NORTH + n)])}
@@ -104,7 +106,7 @@ def stored(database: Database) -> Database:
                 ("coverage_gap", gaps),
             ):
                 replace_results(connection, layer, frame(rows), run=current)
-        current.summary.update(SUMMARY)
+        current.summary.update({**SUMMARY, "fairness": fairness(frame(cells + larger))})
     with run(database, kind="rules", parameters={}, layers=("outfall",)) as current:
         found = [
             {"rule_id": rule, "rule_version": "1", "verdict": verdict, "admin_code": code, "name_zh": "发现", "name_en": "Found",
@@ -137,8 +139,8 @@ def test_the_workbook_says_what_the_database_says(
     pdf, xlsx = tmp_path / "r.pdf", tmp_path / "r.xlsx"
     told = json.loads(call(stored, monkeypatch, "--out", str(pdf), "--xlsx", str(xlsx), "--lang", lang, "--json"))
     raw = pdf.read_bytes()
-    # title, figures, states, three maps, county, street, gaps, findings, method, provenance
-    assert told["pages"] == len(re.findall(rb"/Type /Page\b", raw)) == 12
+    # title, figures, states, evenness, three maps, county, street, gaps, findings, method, provenance
+    assert told["pages"] == len(re.findall(rb"/Type /Page\b", raw)) == 13
     assert told["classification"] == "internal"
     assert b"/ToUnicode" in raw
     assert b"/FontDescriptor" in raw
@@ -149,7 +151,7 @@ def test_the_workbook_says_what_the_database_says(
     assert bool(CJK.search(heads)) == (lang == "zh")
     by_zh = dict(
         zip(
-            ("summary", "density", "county", "street", "states", "causes", "gaps", "findings"),
+            ("summary", "density", "county", "street", "evenness", "urban_rural", "states", "causes", "gaps", "findings"),
             list(sheets.values())[1:],
             strict=False,
         )
@@ -175,6 +177,12 @@ def test_the_workbook_says_what_the_database_says(
         assert row[13] == scalar(stored, f"SELECT count(*) FROM baige.rule_finding WHERE {like}")
     streets = {row[1]: row for row in by_zh["street"][1:] if row[1]}
     assert streets["420502001000"][13] == 2  # the finding that is known by county only is not put into a street
+    # shares 0.4 and 0.1 on 1,000 and 2,000 m²: 0.2 together, apart from it by (0.2 × 1 + 0.1 × 2) / 3
+    classes = next(row for row in by_zh["evenness"][1:] if row[0] in ("城乡分类", "Urban–rural classes"))
+    village = "村庄" if lang == "zh" else "Village"
+    assert classes[1:3] == (2, pytest.approx(0.2)) and classes[5:7] == (village, pytest.approx(0.1))
+    assert classes[7:] == (pytest.approx(0.25), pytest.approx(0.4 / 3, abs=1e-4), 0)
+    assert [row[:2] for row in by_zh["urban_rural"][1:] if row[1]] == [("主城区" if lang == "zh" else "Main urban area", "111"), (village, "220")]
     none = scalar(stored, "SELECT sum(length_m) FROM baige.bank_coverage WHERE state = 'none'")
     assert [row[2] for row in by_zh["states"][1:] if row[1] in ("未覆盖", "Not covered")] == [round(none)]
     assert [row[0] for row in by_zh["gaps"][1:]] == list(range(1, 21))
