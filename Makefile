@@ -48,8 +48,9 @@ unit:  ## the quick tests, without a database
 	@scripts/setup.sh test
 	@.venv/bin/python -m pytest tests/unit tests/contract $(PYTEST_ARGS)
 
-docs:  ## write docs/cli.md anew from the commands
+docs:  ## write docs/cli.md anew from the commands, the tables of docs/configuration.md from the settings
 	@.venv/bin/python -m api.cli.reference docs/cli.md
+	@.venv/bin/python -m api.configuration docs/configuration.md
 
 test-reliability: setup-test  ## kill -9 of everything under load, ROUNDS=200 times, then check that nothing is lost
 	@ROUNDS=$(ROUNDS) SEED=$(SEED) REPORT=out/reliability.json .venv/bin/python -m pytest -q -s tests/reliability/test_rounds.py

@@ -18,80 +18,66 @@ OIDC_ROLES = ("viewer", "officer", "planner", "admin")
 class ServeSettings(BaseSettings):
     """How the server listens and what it allows.
 
-    Attributes
-    ----------
-    host, port : str, int
-        Address to listen on; other computers reach it only when this is not a loopback address.
-    public_url : str
-        Address that links in answers begin with; made of host and port where empty.
-    tls_cert, tls_key : Path or None
-        Certificate (with those that vouch for it) and private key, PEM files; with both the server speaks HTTPS itself, without a proxy.
-    anonymous_role : str
-        Role of a request without a key. ``public`` sees public rows only; another one is for a demonstration on loopback.
-    anonymous_district : str
-        District of a request without a key.
-    limit_default, limit_max : int
-        Features on a page.
-    statement_timeout_s, count_timeout_s, tile_timeout_s : float
-        Time that the database may take for a page, a count, a tile.
-    tile_cap : int
-        Most features in one tile.
-    tile_cache_mb : int
-        Memory of each worker for tiles already made.
-    pool_size : int
-        Database connections of each worker.
-    body_max_mb : int
-        Largest body of a request.
-    key_rate_per_s, key_burst : float, int
-        Requests a second that one key may make on average, and at once after a pause, over all processes; a rate of 0 sets no limit.
-    key_per_day : int
-        Requests that one key may make from midnight to midnight (UTC), over all processes; 0 sets no limit.
-    session_hours : float
-        How long a browser's session lasts at most; never longer than its key.
-    cors_origins : str
-        Origins that browsers may call from, separated by commas; ``*`` for all; empty for none.
-    body_timeout_s, take_timeout_s : float
-        Seconds that a client may take for the next part of its request's body (408 after that), and for taking the next part of an answer.
-    log_format : str
-        ``text``, or ``json``: one object a line.
-    log_level : str
-        Least severity that is logged; with ``info`` each request has a line.
-    base_tiles : SecretStr
-        Address of another service's tiles with ``{z}``, ``{y}``, ``{x}`` and its key, handed on by the server; empty for none.
-    base_title : str
-        What the portal calls it, and whose it is.
+    What each means stands in its description, which `docs/configuration.md` is made from.
     """
 
     model_config = SettingsConfigDict(env_prefix="BAIGE_SERVE_", frozen=True, extra="ignore")
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65535)
-    public_url: str = ""
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    workers: int = Field(default=2, ge=1, le=64)
-    anonymous_role: Literal["public", "viewer", "officer", "planner", "admin"] = "public"
-    anonymous_district: str = Field(default="", pattern=r"^([0-9]{2,12})?$")
-    limit_default: int = Field(default=1000, ge=1)
-    limit_max: int = Field(default=10_000, ge=1)
-    statement_timeout_s: float = Field(default=30.0, gt=0)
-    count_timeout_s: float = Field(default=0.5, gt=0)
-    tile_timeout_s: float = Field(default=10.0, gt=0)
-    tile_cap: int = Field(default=10_000, ge=100)
-    tile_cache_mb: int = Field(default=64, ge=0)
-    pool_size: int = Field(default=8, ge=1)
-    body_max_mb: int = Field(default=16, ge=1)
-    key_rate_per_s: float = Field(default=0.0, ge=0)
-    key_burst: int = Field(default=200, ge=1)
-    key_per_day: int = Field(default=0, ge=0)
-    session_hours: float = Field(default=12.0, gt=0, le=720)
-    cors_origins: str = ""
-    body_timeout_s: float = Field(default=30.0, gt=0)
-    take_timeout_s: float = Field(default=60.0, gt=0)
-    log_format: Literal["text", "json"] = "text"
-    log_level: Literal["debug", "info", "warning", "error"] = "warning"
-    base_tiles: SecretStr = SecretStr("")
-    base_title: str = ""
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on; other computers reach it only when this is not a loopback address.",
+    )  # fmt: skip
+    port: int = Field(default=8080, ge=0, le=65535, description="Port.")
+    public_url: str = Field(default="", description="Address that links begin with, behind a proxy; made of host and port where empty.")
+    tls_cert: Path | None = Field(
+        default=None, description="Certificate, with those that vouch for it (PEM): with its key the server speaks HTTPS itself.",
+    )  # fmt: skip
+    tls_key: Path | None = Field(default=None, description="The private key of that certificate (PEM, without a password).")
+    workers: int = Field(default=2, ge=1, le=64, description="Server processes.")
+    anonymous_role: Literal["public", "viewer", "officer", "planner", "admin"] = Field(
+        default="public", description="Role of a request without a key. Anything but `public` is for a demonstration on loopback.",
+    )  # fmt: skip
+    anonymous_district: str = Field(
+        default="", pattern=r"^([0-9]{2,12})?$", description="District (prefix of the administrative code) of a request without a key.",
+    )  # fmt: skip
+    limit_default: int = Field(default=1000, ge=1, description="Features on a page that does not ask for a number.")
+    limit_max: int = Field(default=10_000, ge=1, description="Most features on a page.")
+    statement_timeout_s: float = Field(default=30.0, gt=0, description="Seconds that the database may take for a page.")
+    count_timeout_s: float = Field(default=0.5, gt=0, description="Seconds for an exact count; an estimate is given after that.")
+    tile_timeout_s: float = Field(default=10.0, gt=0, description="Seconds for a tile.")
+    tile_cap: int = Field(default=10_000, ge=100, description="Most features in a tile.")
+    tile_cache_mb: int = Field(default=64, ge=0, description="Memory of each process for tiles already made.")
+    pool_size: int = Field(default=8, ge=1, description="Database connections of each process.")
+    body_max_mb: int = Field(default=16, ge=1, description="Largest body of a request.")
+    key_rate_per_s: float = Field(default=0.0, ge=0, description=(
+        "Requests a second that one key may make on average, exactly, over all processes and machines; 0 sets no limit. Beyond it: "
+        "429 with `Retry-After`."
+    ))  # fmt: skip
+    key_burst: int = Field(default=200, ge=1, description="Requests that one key may make at once after a pause.")
+    key_per_day: int = Field(default=0, ge=0, description=(
+        "Requests that one key may make from midnight to midnight (UTC), over all processes and machines; 0 sets no limit."
+    ))  # fmt: skip
+    session_hours: float = Field(
+        default=12.0, gt=0, le=720, description="How long a browser's session lasts at most; never longer than its key.",
+    )  # fmt: skip
+    cors_origins: str = Field(default="", description=(
+        "Origins (`https://maps.example`) whose pages may call, separated by commas; `*` for all. Such pages send a key of their "
+        "own: the browser's session never goes along."
+    ))  # fmt: skip
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, description="Seconds that a client may take for the next part of a request's body; 408 after that.",
+    )  # fmt: skip
+    take_timeout_s: float = Field(
+        default=60.0, gt=0, description="Seconds that a client may take to accept the next part of an answer; the connection is closed after that.",
+    )  # fmt: skip
+    log_format: Literal["text", "json"] = Field(default="text", description="`json`: one JSON object a line, with the request's id.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="warning", description="Least severity that is logged; with `info` each request has a line.",
+    )  # fmt: skip
+    base_tiles: SecretStr = Field(default=SecretStr(""), description=(
+        "Tiles of another service for the portal's base map, with its key: `https://…/{z}/{y}/{x}?tk=KEY`. The server asks, the "
+        "key never leaves it; only this address is ever asked, and redirects are not followed."
+    ))  # fmt: skip
+    base_title: str = Field(default="", description="What the portal calls that base map, and whose it is.")
 
     @field_validator("cors_origins")
     @classmethod
@@ -116,32 +102,22 @@ class ServeSettings(BaseSettings):
 class OidcSettings(BaseSettings):
     """Which provider's tokens are taken, and what their claims mean here. Prefix ``BAIGE_OIDC_``.
 
-    Attributes
-    ----------
-    issuer, audience : str
-        What ``iss`` and ``aud`` of a token must be. Without them no token is taken.
-    jwks_file : Path
-        The provider's public keys, as a JSON Web Key Set.
-    role_claim : str
-        Claim with the asker's group or role, a text or a list; dots lead into objects (``realm_access.roles``).
-    role_map : dict
-        From values of that claim to roles of Baige, as JSON: ``{"gis-planning": "planner"}``. Of several the strongest counts.
-    district_claim : str
-        Claim with the prefix of administrative codes; empty where every holder works for the whole city. Where it is set, a token without it is
-        refused, save for the role admin.
-    leeway_s : int
-        How far the provider's clock may be off.
+    What each means stands in its description, which `docs/configuration.md` is made from.
     """
 
     model_config = SettingsConfigDict(env_prefix="BAIGE_OIDC_", frozen=True, extra="ignore")
 
-    issuer: str = ""
-    audience: str = ""
-    jwks_file: Path | None = None
-    role_claim: str = "roles"
-    role_map: dict[str, str] = Field(default_factory=dict)
-    district_claim: str = ""
-    leeway_s: int = Field(default=30, ge=0, le=300)
+    issuer: str = Field(default="", description="What `iss` of a token must be.")
+    audience: str = Field(default="", description="What `aud` must be or hold.")
+    jwks_file: Path | None = Field(default=None, description="The provider's public keys (JSON Web Key Set); read anew when the file changes.")
+    role_claim: str = Field(default="roles", description="Claim with the holder's groups; dots lead into objects, as `realm_access.roles`.")
+    role_map: dict[str, str] = Field(
+        default_factory=dict, description='From groups to roles, JSON: `{"gis-planning": "planner"}`. The strongest counts; without one, 403.',
+    )  # fmt: skip
+    district_claim: str = Field(
+        default="", description="Claim with the prefix of administrative codes. Where set, a token without it is refused, save for admins.",
+    )  # fmt: skip
+    leeway_s: int = Field(default=30, ge=0, le=300, description="Seconds that the provider's clock may be off.")
 
     @field_validator("role_map")
     @classmethod

@@ -152,15 +152,22 @@ def load_city(path: Path | None = None) -> CityConfig:
 
 
 class Settings(BaseSettings):
-    """Where things are. ``database_url`` unset means the embedded cluster under ``home``."""
+    """Where things are. What each setting means stands in its description, which `docs/configuration.md` is made from."""
 
     model_config = SettingsConfigDict(env_prefix="BAIGE_", frozen=True, extra="ignore")
 
-    database_url: SecretStr | None = None
-    home: Path = Path(".baige")
-    scheduler: str | None = None
-    city: Path | None = None
-    lang: str = "en"
+    home: Path = Field(default=Path(".baige"), description=(
+        "Folder of this installation: the embedded database, rasters, caches. Relative to where the command is called."
+    ))  # fmt: skip
+    database_url: SecretStr | None = Field(default=None, description=(
+        "A PostGIS database of your own, `postgresql://user:password@host:5432/database`; unset: the embedded one. See "
+        "[install.md](install.md)."
+    ))  # fmt: skip
+    city: Path | None = Field(default=None, description="City file (TOML); unset: the one of Yichang that comes with Baige.")
+    scheduler: str | None = Field(
+        default=None, description="Dask scheduler, `tcp://host:8786`, that analysis is spread over; unset: processes of this machine.",
+    )  # fmt: skip
+    lang: str = Field(default="en", description="Language of messages, `en` or `zh`; the option `--lang` goes before.")
 
     @cached_property
     def city_config(self) -> CityConfig:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings
 
 from api.cli import COMMANDS, main
 from api.cli.reference import render
+from api.configuration import render_tables
 from gis.settings import CityConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -59,6 +60,21 @@ def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
     for path in (REPOSITORY / "scripts").glob("*.sh"):
         used = set(re.findall(r"\$\{(BAIGE_\w+)", path.read_text(encoding="utf-8")))
         assert used <= documented, f"{path.name} reads undocumented variables"
+
+
+def test_tables_of_settings_are_up_to_date() -> None:
+    """They are made from the settings; `make docs` makes them anew. What is written around them stays."""
+    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    assert render_tables(text) == text, "docs/configuration.md is out of date: make docs"
+    # each class of settings has its table, and each setting says what it means
+    tabled = re.findall(r"<!-- made from (\S+) by make docs -->", text)
+    assert sorted(tabled) == sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in settings_classes())
+    for kind in settings_classes():
+        for name, field in kind.model_fields.items():
+            assert len(field.description or "") > 4, f"{kind.__name__}.{name}"
+    emptied = re.sub(r"(by make docs -->\n).*?(<!-- end -->)", r"\1\2", text, flags=re.DOTALL)
+    assert emptied != text and render_tables(emptied) == text
+    assert render_tables(text.replace("| `8080` |", "| `8081` |")) == text
 
 
 @pytest.mark.parametrize("name", list(CityConfig.model_fields))
