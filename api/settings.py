@@ -1,5 +1,6 @@
 """Settings of the server, prefix ``BAIGE_SERVE_``, and of the identity provider, ``BAIGE_OIDC_``; read once."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,10 @@ class ServeSettings(BaseSettings):
     )  # fmt: skip
     tls_key: Path | None = Field(default=None, description="The private key of that certificate (PEM, without a password).")
     workers: int = Field(default=2, ge=1, le=64, description="Server processes.")
+    trusted_proxies: str = Field(default="127.0.0.1, ::1", description=(
+        "Addresses or networks of reverse proxies, separated by commas, that `X-Forwarded-For` is believed from; empty for none. From everybody "
+        "else it is passed over, and the address that connects is the one that is logged."
+    ))  # fmt: skip
     anonymous_role: Literal["public", "viewer", "officer", "planner", "admin"] = Field(
         default="public", description="Role of a request without a key. Anything but `public` is for a demonstration on loopback.",
     )  # fmt: skip
@@ -78,6 +83,17 @@ class ServeSettings(BaseSettings):
         "key never leaves it; only this address is ever asked, and redirects are not followed."
     ))  # fmt: skip
     base_title: str = Field(default="", description="What the portal calls that base map, and whose it is.")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        found = [part.strip() for part in value.split(",") if part.strip()]
+        for part in found:
+            try:
+                ipaddress.ip_network(part)
+            except ValueError as error:
+                raise ValueError(f"{part[:80]!r} is no address or network of a proxy, as 10.0.0.7 or 172.16.0.0/12") from error
+        return ",".join(found)
 
     @field_validator("cors_origins")
     @classmethod

@@ -4,7 +4,7 @@
 #   scripts/setup.sh [run|test|bench|clients]
 #
 # run    what the demo and a server need (default)
-# test   also test tools, GDAL's programs and Chromium
+# test   also test tools, GDAL's programs, Chromium and nginx (unpacked, not installed)
 # bench  also the libraries and servers that benchmarks compare with, and wrk
 # clients  what test has, and QGIS (Debian's, without its desktop program), ogctests and schemathesis
 #
@@ -302,6 +302,15 @@ peers() {
         say "  they could not be installed; the API benchmark goes without them."
 }
 
+# For the test behind a proxy. Unpacked into .tools, not installed: a package would start a web server of its own.
+proxy() {
+    [ "$LEVEL" = run ] || have nginx || [ -x /usr/sbin/nginx ] || [ -x "$ROOT/.tools/nginx/usr/sbin/nginx" ] && return 0
+    have apt-get && have dpkg && [ "${BAIGE_NO_APT:-0}" != 1 ] || return 0
+    mkdir -p "$ROOT/.tools/nginx"
+    step "nginx, unpacked into .tools" sh -c 'cd "$1" && apt-get download -q nginx && dpkg -x nginx_*.deb . && rm -f nginx_*.deb && ./usr/sbin/nginx -v' sh "$ROOT/.tools/nginx" ||
+        { rm -rf "$ROOT/.tools/nginx"; say "  The test behind nginx is left out; install nginx for it."; }
+}
+
 browser() {
     [ "$LEVEL" = run ] || browser_there && return 0
     step "Chromium, by Playwright" "$VENV/bin/playwright" install chromium || say "  Browser tests need Chromium: install the package chromium."
@@ -353,6 +362,7 @@ rm -f "$VENV"/.baige-*
 install_packages
 peers
 browser
+proxy
 echo "$ROOT $(fingerprint)" >"$VENV/.baige-$LEVEL"
 [ "$LEVEL" = run ] || echo "$ROOT $(fingerprint)" >"$VENV/.baige-run"
 [ "$LEVEL" != bench ] || echo "$ROOT $(fingerprint)" >"$VENV/.baige-test"

@@ -146,6 +146,7 @@ def command(
             "api.app:app_from_environment", factory=True, host=serve.host, port=serve.port, workers=serve.workers,
             log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, http=PatientProtocol,
             # a busy machine is slow to start a process: one that is still starting is not taken for hung and killed
+            proxy_headers=bool(serve.trusted_proxies), forwarded_allow_ips=serve.trusted_proxies,
             timeout_graceful_shutdown=10, timeout_worker_healthcheck=60, ssl_certfile=serve.tls_cert, ssl_keyfile=serve.tls_key,
         )  # fmt: skip
     finally:

@@ -125,12 +125,12 @@ def test_it_does_not_listen_beyond_loopback_without_an_admin_key(environment: di
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """One that vouches for itself, for 127.0.0.1, and its key."""
+    """One that vouches for itself, for 127.0.0.1 and a name, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     who, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), datetime.now(UTC)
     made = x509.CertificateBuilder().subject_name(who).issuer_name(who).public_key(key.public_key()).serial_number(1)
     made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName(name)]), critical=False)
     made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     cert, secret = folder / f"{name}.crt", folder / f"{name}.key"
     cert.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
