@@ -283,7 +283,11 @@ def _on_cluster(
             if cancel is not None and cancel():
                 client.cancel(list(futures))
             _stop(cancel)
-            yield futures[future], future.result()
+            try:
+                chunks = future.result()
+            except (distributed.scheduler.KilledWorker, distributed.client.FutureCancelledError) as error:
+                raise BackendError("The workers of the cluster have died.", zh="集群的工作进程已全部退出。") from error
+            yield futures[future], chunks
 
 
 def _tile_path(folder: Path, tile: Tile) -> Path:
