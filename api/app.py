@@ -48,7 +48,8 @@ from api.observe import Observed, get_metrics, set_up_logs
 from api.patience import Patience
 from api.portal import portal_routes
 from api.problems import problem, problem_of
-from api.reader import Reader
+from api.reader import Reader, configure
+from api.replica import Replica
 from api.sessions import session_routes
 from api.settings import OidcSettings, ServeSettings
 from api.state import ClientLeft, Recent, State
@@ -56,6 +57,7 @@ from api.tokens import Tokens
 from gis.errors import BaigeError, DatabaseUnavailable
 from gis.settings import Settings
 from layers.cluster import EmbeddedCluster, resolve_database_url
+from layers.cluster_external import normalise_url
 from layers.database import Database
 from layers.query.cql2_sql import FUNCTIONS
 from layers.registry import storage_srid
@@ -350,6 +352,11 @@ def _open_database(settings: Settings, url: str | None) -> tuple[Database, int]:
         return database, settings.city_config.storage_srid  # the two are the same: an upgrade refuses others
 
 
+async def _identity(reader: Reader) -> int:
+    """Which database this is: a number that it shares with its replicas alone."""
+    return int((await reader.plain("SELECT system_identifier FROM pg_control_system()"))[0][0])
+
+
 def create_app(settings: Settings | None = None, serve: ServeSettings | None = None, *, database_url: str | None = None) -> Starlette:
     """Make the application. Nothing is opened before it starts.
 
@@ -370,8 +377,15 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
         database, srid = _open_database(settings, database_url)
         reader = Reader(database.conninfo, size=serve.pool_size)
         await reader.open()
+        counters = Counters(database.conninfo)
+        if settings.database_read_url is not None:
+            reader.replica = Replica(
+                Database(normalise_url(settings.database_read_url.get_secret_value())).conninfo, size=serve.pool_size, configure=configure,
+                place=counters.place, identity=lambda: _identity(reader),
+            )  # fmt: skip
+            await reader.replica.open()
         catalogue = LiveCatalogue(reader, database.conninfo, srid)
-        state = State(settings, serve, settings.city_config, database, reader, catalogue, Counters(database.conninfo),
+        state = State(settings, serve, settings.city_config, database, reader, catalogue, counters,
                       tiles=Recent(size=serve.tile_cache_mb * 1_000_000), tokens=tokens)  # fmt: skip
         # edits and jobs wait in threads for the database; a few that wait for a lock must not hold up the others
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="baige"))
@@ -386,6 +400,8 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
         await catalogue.stop()
         await state.reads.stop()
         await state.counters.close()
+        if reader.replica is not None:
+            await reader.replica.close()
         await reader.close()
         database.dispose()
 

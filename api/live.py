@@ -28,8 +28,15 @@ log = logging.getLogger("baige.api")
 _POLL_S = 1.0
 #: Stands for the counter of keys and sessions among the names of layers; no layer can have it.
 _CREDENTIALS = ""
+#: And for how far the log of the database reaches, in bytes.
+_PLACE = "@"
 _COUNTERS = "SELECT name, change_counter FROM baige_sys.layer WHERE name = ANY(%s)"
 _COUNTERS_AND_CREDENTIALS = f"{_COUNTERS} UNION ALL SELECT '{_CREDENTIALS}', epoch FROM baige_sys.credential_epoch"
+#: What is acknowledged is on disk, unless that was given up for speed; what else stands in the log but not on disk was nobody's change.
+_AND_PLACE = (
+    f" UNION ALL SELECT '{_PLACE}', pg_wal_lsn_diff(CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn()"
+    " ELSE pg_current_wal_flush_lsn() END, '0/0')::bigint"
+)
 _REGISTRY = "SELECT name, built_in, declaration FROM baige_sys.layer ORDER BY name"
 
 
@@ -165,6 +172,10 @@ class Counters:
         """The counter of keys and sessions, as it is now or was after this call: what is known of a key holds while it stands still."""
         return await self._ask(_CREDENTIALS) or 0
 
+    async def place(self) -> int:
+        """How far the database's log reaches (bytes), now or after this call: a replica that has come so far knows all that was committed before."""
+        return await self._ask(_PLACE) or 0
+
     def _ask(self, name: str) -> "asyncio.Future[int | None]":
         future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((name, future))
@@ -201,6 +212,8 @@ class Counters:
                 self._conninfo, autocommit=True, prepare_threshold=0, application_name="baige-counters", connect_timeout=5
             )
         sql = _COUNTERS_AND_CREDENTIALS if _CREDENTIALS in names else _COUNTERS
+        if _PLACE in names:
+            sql += _AND_PLACE
         cursor = await self._connection.execute(sql, (names,))
         return dict(await cursor.fetchall())
 

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import psycopg_pool
@@ -16,7 +16,10 @@ from layers.access import DATABASE_ROLES, Principal
 from layers.database import translate
 from layers.query.fragment import Fragment
 
-__all__ = ["Reader"]
+if TYPE_CHECKING:
+    from api.replica import Replica
+
+__all__ = ["Reader", "configure"]
 
 #: How long a request waits for a connection.
 _PATIENCE_S = 10.0
@@ -29,7 +32,9 @@ _SETTINGS = (
     "SELECT set_config('role', %s, true), set_config('baige.role', %s, true), set_config('baige.district', %s, true),"
     " set_config('baige.key_id', %s, true), set_config('baige.request_id', %s, true), set_config('statement_timeout', %s, true)"
 )
-_SETTINGS_AND_COUNTER = _SETTINGS + ", (SELECT change_counter FROM baige_sys.layer WHERE name = %s)"
+_COUNTER = ", (SELECT change_counter FROM baige_sys.layer WHERE name = %s)"
+#: Of a replica: an error ends it all where it has not come so far.
+_REPLAYED = ", baige_sys.replayed(%s)"
 
 
 class _BytesLoader(Loader):
@@ -39,7 +44,8 @@ class _BytesLoader(Loader):
         return bytes(data)
 
 
-async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Make a new connection ready: statements by themselves, bytes instead of text."""
     await connection.set_autocommit(True)
     connection.adapters.register_loader("text", _BytesLoader)
     connection.adapters.register_loader("text", ByteaBinaryLoader)  # the same where rows come in binary form, in C: a third less time a row
@@ -59,14 +65,21 @@ class Reader:
     A question is two statements in one pipeline: the first puts the transaction under the principal, the second asks. Without an
     explicit BEGIN both run in one implicit transaction that ends with the pipeline, and with it role and settings.
     A question whose task is cancelled is cancelled in the database too.
+
+    Attributes
+    ----------
+    replica : Replica or None
+        Answers users' questions where it has come far enough; the primary does otherwise, and all that is not a user's question.
     """
+
+    replica: "Replica | None" = None
 
     def __init__(self, conninfo: str, *, size: int) -> None:
         self._conninfo = conninfo
         #: Told of each question of a key's holder: who, its SQL, and how many rows came.
         self.on_read: Callable[[Principal, str, int], None] | None = None
         self._pool = psycopg_pool.AsyncConnectionPool(
-            conninfo, min_size=min(2, size), max_size=size, open=False, configure=_configure, timeout=_PATIENCE_S, max_waiting=500,
+            conninfo, min_size=min(2, size), max_size=size, open=False, configure=configure, timeout=_PATIENCE_S, max_waiting=500,
             # the pool's attempts come at ever longer intervals: a short end to them has each request after that make a new one
             reconnect_timeout=1.0, reconnect_failed=self._lost, kwargs={"application_name": "baige-api", "connect_timeout": 5}, check=None,
         )  # fmt: skip
@@ -117,18 +130,21 @@ class Reader:
     ) -> tuple[int | None, Rows]:
         """As `fetch`, with the change counter of a layer as it was just before the rows were read; None where there is no such layer."""
 
-        async def ask(connection: psycopg.AsyncConnection[Any]) -> tuple[int | None, Rows]:
+        async def ask(connection: psycopg.AsyncConnection[Any], place: int | None = None) -> tuple[int | None, Rows]:
+            settings, values = _SETTINGS, tuple[Any, ...](_settings(principal, timeout_s))
+            if place is not None:
+                settings, values = settings + _REPLAYED, (*values, place)
+            if layer:
+                settings, values = settings + _COUNTER, (*values, layer)
             async with connection.pipeline():
                 first, cursor = connection.cursor(), connection.cursor(binary=True)
-                if layer:
-                    await first.execute(_SETTINGS_AND_COUNTER, (*_settings(principal, timeout_s), layer), prepare=True)
-                else:
-                    await first.execute(_SETTINGS, _settings(principal, timeout_s), prepare=True)
+                await first.execute(settings, values, prepare=True)
                 await cursor.execute(question.text, question.params, prepare=prepare)
             told = await first.fetchone() if layer else None
             return told[-1] if told else None, await cursor.fetchall()
 
-        counter, rows = await self._ask(ask)
+        found = await self.replica.attempt(ask) if self.replica is not None else None
+        counter, rows = found[0] if found is not None else await self._ask(ask)
         if principal.key_id and self.on_read is not None:
             self.on_read(principal, question.text, len(rows))
         return counter, rows
@@ -163,7 +179,10 @@ class Reader:
     @asynccontextmanager
     async def snapshot(self, principal: Principal, *, timeout_s: float) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """One read-only transaction whose statements all see the same state; for answers made of several questions."""
-        async with self._connection() as connection:
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(self.replica.fresh()) if self.replica is not None else None
+            if connection is None:
+                connection = await stack.enter_async_context(self._connection())
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 await connection.execute(_SETTINGS, _settings(principal, timeout_s), prepare=True)

@@ -163,6 +163,10 @@ class Settings(BaseSettings):
         "A PostGIS database of your own, `postgresql://user:password@host:5432/database`; unset: the embedded one. See "
         "[install.md](install.md)."
     ))  # fmt: skip
+    database_read_url: SecretStr | None = Field(default=None, description=(
+        "A streaming replica of that database, from which the server reads what users ask for; an answer is never older than the request. "
+        "Unset: none. See [scale.md](scale.md)."
+    ))  # fmt: skip
     city: Path | None = Field(default=None, description="City file (TOML); unset: the one of Yichang that comes with Baige.")
     scheduler: str | None = Field(
         default=None, description="Dask scheduler, `tcp://host:8786`, that analysis is spread over; unset: processes of this machine.",

@@ -106,7 +106,7 @@ def schema_revisions() -> set[str]:
 def _machinery(connection: Connection) -> None:
     template = resources.files("layers").joinpath("sql", "machinery.sql").read_text(encoding="utf-8")
     Database.script(connection, template.replace("{roles}", ", ".join(DATABASE_ROLES.values())))
-    for more in ("credentials.sql", "visibility.sql", "audit.sql"):
+    for more in ("credentials.sql", "visibility.sql", "audit.sql", "replica.sql"):
         text = resources.files("layers").joinpath("sql", more).read_text(encoding="utf-8")
         Database.script(connection, text.replace("{roles}", ", ".join(DATABASE_ROLES.values())))
     superuser = connection.execute(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar()
