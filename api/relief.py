@@ -12,14 +12,14 @@ from starlette.responses import Response
 from api.access import principal_of
 from api.asking import reject_unknown
 from api.rasters import known_rasters
-from api.state import State
+from api.state import State, etag_of, matches, not_modified
 from gis.errors import InputError, NotFound
 from layers.access import Principal
 from layers.rasters import dem_window
 
 __all__ = ["get_relief", "shade"]
 
-_SIDE = 256
+_SIDE = 512
 _EARTH_M = 20037508.342789244
 _ZOOM_MAX = 17
 _KEPT = {"Cache-Control": "private, max-age=3600", "Vary": "Authorization, X-API-Key, Cookie"}
@@ -54,7 +54,7 @@ def shade(heights: NDArray[np.float32], cell_m: float) -> NDArray[np.uint8]:
 
 
 async def get_relief(request: Request) -> Response:
-    """A tile of shaded relief, Web Mercator."""
+    """A tile of shaded relief, Web Mercator, 512 pixels wide. Kept until an elevation model comes or goes."""
     state: State = request.app.state.baige
     reject_unknown(request.query_params, ())
     principal = await principal_of(request)
@@ -65,12 +65,22 @@ async def get_relief(request: Request) -> Response:
     if not (0 <= z <= _ZOOM_MAX and 0 <= x < 2**z and 0 <= y < 2**z):
         raise NotFound("There is no such tile.", zh="没有此瓦片。")
     visible = await known_rasters(state, principal)
-    if not any(raster["kind"] == "dem" for raster in visible.values()):
+    models = sorted((raster["path"], str(raster["created_at"])) for raster in visible.values() if raster["kind"] == "dem")
+    if not models:
         return Response(status_code=204)
-    body = await asyncio.to_thread(_tile, state, principal, z, y, x)
+    key = ("relief", z, y, x, tuple(models))
+    etag = etag_of(*key)
+    headers = {**_KEPT, "ETag": etag}
+    if matches(request, etag):
+        return not_modified(etag, _KEPT)
+    body = state.tiles.recall(key)
     if body is None:
-        return Response(status_code=204, headers=_KEPT)
-    return Response(body, headers=_KEPT, media_type="image/png")
+        body = await asyncio.to_thread(_tile, state, principal, z, y, x) or b""
+        if state.serve.tile_cache_mb:
+            state.tiles.keep(key, body)
+    if not body:
+        return Response(status_code=204, headers=headers)
+    return Response(body, headers=headers, media_type="image/png")
 
 
 def _tile(state: State, principal: Principal, z: int, y: int, x: int) -> bytes | None:

@@ -1,7 +1,8 @@
 """How fluid the portal is in software rendering: ``python -m benchmarks.portal [URL]`` against a running server of the city to be measured.
 
 Told are the time from the address to the first whole map, and frames a second while the map pans and zooms, at the scale of the city, of a
-district and of a street, with cameras, buildings and roads on. Chromium renders with SwiftShader, as on a machine without a graphics card.
+district and of a street, with cameras, buildings and roads on; "first" is the first ten seconds of panning. Chromium renders with
+SwiftShader, as on a machine without a graphics card.
 """
 
 import json
@@ -18,7 +19,7 @@ ARGUMENTS = [
 ]  # fmt: skip
 LAYERS = "water,road,building,admin_area,grid_cell,camera_site,outfall,coverage_gap"
 SCALES = {"city": 12.0, "district": 14.0, "street": 16.5}
-SECONDS = 4.0
+FIRST_SECONDS, SECONDS = 10.0, 4.0
 #: Frames drawn, and the longest pause between two of them, while the map moves.
 MOVE = """async ([kind, ms]) => {
   const { map } = await import("/portal/js/map.js");
@@ -46,9 +47,10 @@ def measured(page: Page, base: str, zoom: float) -> dict[str, Any]:
     page.wait_for_selector("body[data-drawn=yes]", timeout=120_000)
     first = time.perf_counter() - start
     found: dict[str, Any] = {"first_map_s": round(first, 2)}
-    for kind in ("pan", "zoom"):
-        told = page.evaluate(MOVE, [kind, SECONDS * 1000])
-        found |= {f"{kind}_frames_s": round(told["frames_s"], 1), f"{kind}_worst_ms": round(told["worst_ms"])}
+    # the first seconds bring the tiles around, and the software renderer translates its shaders
+    for name, kind, seconds in (("first", "pan", FIRST_SECONDS), ("pan", "pan", SECONDS), ("zoom", "zoom", SECONDS)):
+        told = page.evaluate(MOVE, [kind, seconds * 1000])
+        found |= {f"{name}_frames_s": round(told["frames_s"], 1), f"{name}_worst_ms": round(told["worst_ms"])}
     return found
 
 

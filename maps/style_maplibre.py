@@ -7,6 +7,7 @@ from maps.style import Family, StyleClass, families, style_classes
 
 __all__ = ["maplibre_layers"]
 
+_EDGES_LATER = 1.5
 _GEOMETRIES: dict[Family, str] = {"fill": "Polygon", "line": "LineString", "point": "Point"}
 
 
@@ -56,6 +57,7 @@ def _paint(layer: LayerDeclaration, family: Family, opacity: float) -> dict[str,
     return {
         "fill-color": color,
         "fill-opacity": _by_class(layer, classes, lambda c: 0.08 if c.unknown else opacity, 0.08),
+        "fill-antialias": False,  # a line of its own is drawn around; without a graphics card a second pass over all edges is dear
     }
 
 
@@ -94,7 +96,10 @@ def maplibre_layers(layer: LayerDeclaration, *, source: str, source_layer: str |
         outline: dict[str, Any] = {"line-color": edge, "line-width": min(style.size, 2.0), "line-opacity": 0.9}
         if style.dash:
             outline["line-dasharray"] = [d / max(min(style.size, 2.0), 1.0) for d in style.dash]
-        found.append(drawn("outline", "line", "fill", outline))
+        edged = drawn("outline", "line", "fill", outline)
+        if style.min_zoom:  # thousands of small areas, such as buildings: a pixel or two wide when they appear, all edge
+            edged["minzoom"] = style.min_zoom + _EDGES_LATER
+        found.append(edged)
     if "line" in kinds:
         entry = drawn("line", "line", "line", _paint(layer, "line", style.opacity))
         entry["layout"] = {"line-cap": "butt" if style.dash else "round", "line-join": "round"}

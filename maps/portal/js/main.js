@@ -116,8 +116,9 @@ async function start() {
     map?.resize();
   });
   if (matchMedia("(max-width: 760px)").matches) byId("fold").click();
-  await readSession().catch(() => {}); // without a server the page still opens with what is kept on the device
-  await readCatalogue();
+  // without a server the page still opens with what is kept on the device
+  const [, described] = await Promise.allSettled([readSession(), readCatalogue()]);
+  if (described.status === "rejected") throw described.reason;
   heading();
   document.addEventListener("baige:session", heading);
   setUpField();

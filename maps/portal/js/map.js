@@ -54,6 +54,7 @@ export async function makeMap() {
   map.touchZoomRotate.disableRotation();
   map.keyboard.disableRotation();
   ownLetters(map);
+  coarseWhileMoving(map);
   map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "bottom-right");
   map.addControl(new maplibregl.ScaleControl({ maxWidth: 140, unit: "metric" }), "bottom-left");
   map.on("error", (event) => {
@@ -66,10 +67,32 @@ export async function makeMap() {
     Object.assign(state, { zoom: map.getZoom(), lat: at.lat, lon: at.lng });
     keepState();
   });
-  map.on("load", addPictures);
   map.on("idle", () => { document.body.dataset.drawn = "yes"; });
-  await new Promise((done) => map.once("load", done));
+  // The style stands before the first frame is drawn: what belongs on the map need not wait for that.
+  await new Promise((done) => { if (map.isStyleLoaded()) done(); else map.once("style.load", done); });
+  addPictures();
   byId("map").querySelector("canvas").setAttribute("aria-label", "地图 Map");
+}
+
+// Without a graphics card it is the pixels that take the time: on a machine found slow the map is drawn at half the resolution while it moves,
+// and whole again when it stands.
+const SLOW_MS = 50, FRAMES = 4, STILL_MS = 180;
+export function coarseWhileMoving(of) {
+  const full = of.getPixelRatio();
+  let last = 0, frames = 0, mean = 0, slow = false, coarse = false, timer = 0;
+  const draw = (ratio) => { coarse = ratio < full; of.setPixelRatio(ratio); of.redraw(); };
+  of.on("movestart", () => { clearTimeout(timer); last = 0; if (slow && !coarse && of.isMoving()) draw(full / 2); });
+  of.on("render", () => {
+    const now = performance.now();
+    if (last && of.isMoving() && !slow) {
+      frames += 1;
+      mean += (now - last - mean) / Math.min(frames, FRAMES);
+      slow = frames >= FRAMES && mean > SLOW_MS;
+      if (slow) draw(full / 2);
+    }
+    last = of.isMoving() ? now : 0;
+  });
+  of.on("moveend", () => { if (coarse) { clearTimeout(timer); timer = setTimeout(() => { if (!of.isMoving()) draw(full); }, STILL_MS); } });
 }
 
 // Pictures below all layers: another service's base map by way of our server (off at first), and shaded relief.
@@ -81,7 +104,7 @@ function addPictures() {
   for (const [name] of PICTURES) {
     if (!hasPicture(name)) continue;
     const bounds = name === "relief" ? catalogue.city.bounds : undefined;
-    map.addSource(name, { type: "raster", tiles: [`${root}/portal/${name}/{z}/{y}/{x}`], tileSize: 256, maxzoom: name === "relief" ? 15 : 18, ...(bounds ? { bounds } : {}), ...(name === "base" ? { attribution: catalogue.base.replaceAll("<", "&lt;") } : {}) });
+    map.addSource(name, { type: "raster", tiles: [`${root}/portal/${name}/{z}/{y}/{x}`], tileSize: name === "relief" ? 512 : 256, maxzoom: name === "relief" ? 14 : 18, ...(bounds ? { bounds } : {}), ...(name === "base" ? { attribution: catalogue.base.replaceAll("<", "&lt;") } : {}) });
     map.addLayer({ id: name, type: "raster", source: name, layout: { visibility: pictureOn(name) ? "visible" : "none" }, paint: { "raster-fade-duration": 0 } }, first);
   }
 }
