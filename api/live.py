@@ -37,7 +37,9 @@ _AND_PLACE = (
     f" UNION ALL SELECT '{_PLACE}', pg_wal_lsn_diff(CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn()"
     " ELSE pg_current_wal_flush_lsn() END, '0/0')::bigint"
 )
-_REGISTRY = "SELECT name, built_in, declaration FROM baige_sys.layer ORDER BY name"
+_REGISTRY = (
+    "SELECT name, built_in, declaration, (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) FROM baige_sys.layer ORDER BY name"
+)
 
 
 def no_collection(name: str) -> NotFound:
@@ -53,7 +55,8 @@ class LiveCatalogue:
     layers : dict
         Declarations by name.
     version : str
-        Changes whenever a layer is added, removed or declared anew.
+        Changes whenever a layer is added, removed or declared anew, and where another database has taken this one's name (a backup restored):
+        its counters say nothing about what was kept of the old one.
     """
 
     def __init__(self, reader: Reader, conninfo: str, storage_srid: int) -> None:
@@ -91,11 +94,11 @@ class LiveCatalogue:
 
     async def _read(self) -> None:
         rows = await self._reader.plain(_REGISTRY)
-        own = {}
-        for name, is_built_in, declaration in rows:
+        own, database = {}, 0
+        for name, is_built_in, declaration, database in rows:  # noqa: B007
             text = name.decode()
             own[text] = None if is_built_in else declaration
-        version = hashlib.sha256(repr(sorted(own.items())).encode()).hexdigest()[:16]
+        version = hashlib.sha256(repr((database, sorted(own.items()))).encode()).hexdigest()[:16]
         if version == self.version:
             return
         known = built_in()

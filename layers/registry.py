@@ -63,7 +63,10 @@ def install_layer(connection: Connection, declaration: LayerDeclaration, *, own:
         Database.script(connection, f"COMMENT ON {target} IS '{quoted}'")
     connection.execute(
         sa.text(
-            "INSERT INTO baige_sys.layer (name, built_in, declaration) VALUES (:name, :own, cast(:declaration AS jsonb))"
+            # the counter of a layer that was removed goes on: what somebody kept of the old one is never taken for the new one
+            "INSERT INTO baige_sys.layer (name, built_in, declaration, change_counter) SELECT :name, :own, cast(:declaration AS jsonb),"
+            " coalesce(max((note::jsonb ->> 'counter')::bigint), 0) + coalesce(max(id), 0)"
+            " FROM baige_sys.change_set WHERE layer = :name AND action = 'remove layer'"
             " ON CONFLICT (name) DO UPDATE SET declaration = excluded.declaration"
             " WHERE baige_sys.layer.declaration IS DISTINCT FROM excluded.declaration"
         ),
@@ -146,7 +149,8 @@ def remove_layer(database: Database, layer: str, *, force: bool = False) -> int:
                 f"Layer {layer!r} has {count} features; export them, then remove it with --force.",
                 zh=f"图层 {layer!r} 有 {count} 个要素；请先导出，再用 --force 删除。",
             )
-        with change_set(connection, layer=layer, action="remove layer", note=json.dumps({"features": count})):
+        counter = connection.execute(sa.text("SELECT change_counter FROM baige_sys.layer WHERE name = :layer"), {"layer": layer}).scalar_one()
+        with change_set(connection, layer=layer, action="remove layer", note=json.dumps({"features": count, "counter": counter})):
             connection.exec_driver_sql(f'DROP TABLE baige."{layer}"')
             connection.exec_driver_sql(f'DROP TABLE baige_history."{layer}"')
             connection.execute(sa.text("DELETE FROM baige_sys.quarantine WHERE layer = :layer"), {"layer": layer})

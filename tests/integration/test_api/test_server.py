@@ -339,6 +339,27 @@ def test_a_layer_removed_a_moment_ago(served: Any, monkeypatch: pytest.MonkeyPat
         assert time.monotonic() < deadline
 
 
+def test_a_layer_of_the_same_name_is_not_taken_for_the_removed_one(served: Any) -> None:
+    layer = LayerDeclaration(name="phoenix", title_zh="凤凰", title_en="Phoenix", geometry="Point", classification="public")
+    key = {"X-API-Key": served.keys["planner"], "Content-Type": "application/geo+json"}
+    tile = "/collections/phoenix/tiles/WebMercatorQuad/0/0/0"
+    tags: list[dict[str, str]] = []
+    for label in ("one", "two", "three"):
+        add_layer(served.database, layer)
+        feature = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [111.3, 30.7]}}
+        feature["properties"] = {"name_zh": label, "admin_code": "420502"}
+        made = served.client.post("/collections/phoenix/items", headers=key, json=feature)
+        assert made.status_code == 201, made.text
+        for kept in [{}, *tags]:  # what a client kept of each layer before is not confirmed
+            page = served.client.get("/collections/phoenix/items", headers={"If-None-Match": kept.get("page", '"x"')})
+            assert (page.status_code, page.json()["features"][0]["properties"]["name_zh"]) == (200, label)
+            picture = served.client.get(tile, headers={"If-None-Match": kept.get("tile", '"x"')})
+            assert picture.status_code == 200 and label.encode() in picture.content
+        tags.append({"page": page.headers["etag"], "tile": picture.headers["etag"]})
+        remove_layer(served.database, "phoenix", force=True)
+    assert len({tag["tile"] for tag in tags}) == len({tag["page"] for tag in tags}) == 3
+
+
 def test_a_query_is_cancelled_when_the_client_leaves(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from layers.query.fragment import Fragment
 
