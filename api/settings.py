@@ -51,6 +51,11 @@ class ServeSettings(BaseSettings):
     tile_timeout_s: float = Field(default=10.0, gt=0, description="Seconds for a tile.")
     tile_cap: int = Field(default=10_000, ge=100, description="Most features in a tile.")
     tile_cache_mb: int = Field(default=64, ge=0, description="Memory of each process for tiles already made.")
+    tile_store: Path | None = Field(default=None, description=(
+        "Folder for tiles already made, shared by all server processes that see it, and kept over restarts; unset: none. It holds tiles of "
+        "restricted layers: keep it as you keep the database."
+    ))  # fmt: skip
+    tile_store_mb: int = Field(default=1000, ge=1, description="What the files of that folder may take; those used longest ago go first.")
     pool_size: int = Field(default=8, ge=1, description="Database connections of each process.")
     body_max_mb: int = Field(default=16, ge=1, description="Largest body of a request.")
     key_rate_per_s: float = Field(default=0.0, ge=0, description=(

@@ -24,6 +24,7 @@ from layers.query.source import Source
 
 if TYPE_CHECKING:
     from api.access import Credential
+    from api.tile_store import TileStore
     from api.tokens import Tokens
 
 __all__ = ["ClientLeft", "Recent", "State", "etag_of", "matches", "scope_of", "while_connected"]
@@ -77,6 +78,7 @@ class State:
     reads: Reads = field(init=False)
     limits: Limits = field(init=False)
     tokens: "Tokens | None" = None
+    tile_files: "TileStore | None" = None
     credentials: dict[str, "tuple[int, Credential]"] = field(default_factory=dict)
     counting: dict[Any, "asyncio.Task[int | None]"] = field(default_factory=dict)
 

@@ -1,8 +1,10 @@
 """Vector tiles: ``/collections/{id}/tiles``, tile sets, TileJSON and the tiles themselves."""
 
+import asyncio
 from typing import Any
 
 import orjson
+from prometheus_client import Counter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +23,9 @@ from layers.query.tilegrid import MATRIX_SETS, MAX_ZOOM, matrix_set
 from layers.query.tiles import TileRules, tile_sql
 
 __all__ = ["get_matrix_set", "get_matrix_sets", "get_tile", "get_tilejson", "get_tileset", "get_tilesets"]
+
+TILES = Counter("baige_tiles_total", "Tiles answered, by where they came from: memory, files, database.", ["source"])
+_KEPT_MOST_BYTES = 4_000_000
 
 MVT = "application/vnd.mapbox-vector-tile"
 _REL = "http://www.opengis.net/def/rel/ogc/1.0"
@@ -57,15 +62,27 @@ async def get_tile(request: Request) -> Response:
     if matches(request, etag):
         return not_modified(etag, FRESH)
     body = state.tiles.recall(key)
+    if body is None and state.tile_files is not None:
+        body = await asyncio.to_thread(state.tile_files.recall, key)
+        if body is not None:
+            TILES.labels("files").inc()
+            state.reads.note(principal, source.name)
+            if state.serve.tile_cache_mb:
+                state.tiles.keep(key, body)
+    elif body is not None:
+        TILES.labels("memory").inc()
+        state.reads.note(principal, source.name)
     if body is None:
+        TILES.labels("database").inc()
         total = await read_count(state, principal, Question(source), counter)
         sql = tile_sql(source, tile, total=total, filters=filters, rules=TileRules(cap=state.serve.tile_cap))
         work = state.reader.fetch(principal, sql, timeout_s=state.serve.tile_timeout_s)
         body = bytes((await while_connected(request, work))[0][0])
-        if state.serve.tile_cache_mb and len(body) < 4_000_000:
-            state.tiles.keep(key, body)
-    else:
-        state.reads.note(principal, source.name)
+        if len(body) < _KEPT_MOST_BYTES:
+            if state.serve.tile_cache_mb:
+                state.tiles.keep(key, body)
+            if state.tile_files is not None:
+                await asyncio.to_thread(state.tile_files.keep, key, body)
     if not body:
         return Response(status_code=204, headers=headers)
     return Response(body, headers=headers, media_type=MVT)

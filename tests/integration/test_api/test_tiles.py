@@ -4,13 +4,16 @@ import math
 import uuid
 from typing import Any
 
+import httpx
 import pyogrio
 import pytest
 import shapely
 import sqlalchemy as sa
 
+from api.tiles import TILES
 from layers.query.tilegrid import MATRIX_SETS
 from layers.query.tiles import TileRules
+from tests.integration.test_api.conftest import running
 
 MVT = "application/vnd.mapbox-vector-tile"
 
@@ -164,3 +167,44 @@ def test_a_filtered_tile(served: Any, tmp_path: Any) -> None:
     some = read(tile_of(served, "kiosk", z, x, y, filter="rank = 2").content, tmp_path, z, x, y)
     ranked = {r["id"] for r in served.rows["kiosk"] if r["rank"] == 2}
     assert set(some["id"]) == set(every["id"]) & ranked
+
+
+def test_tiles_in_files_are_shared_by_servers_never_stale_and_for_their_scope_alone(served: Any, tmp_path: Any) -> None:
+    url = served.database.url.render_as_string(hide_password=False)
+    path = "/collections/kiosk/tiles/WebMercatorQuad/9/210/414"
+    keys = {role: {"X-API-Key": served.keys[role]} for role in ("viewer", "planner")}
+
+    def came_from() -> dict[str, float]:
+        return {s.labels["source"]: s.value for m in TILES.collect() for s in m.samples if s.name.endswith("_total")}
+
+    def asked(address: str, headers: dict[str, str] | None = None) -> tuple[bytes, str]:
+        before = came_from()
+        answer = httpx.get(address + path, headers=headers, timeout=60)
+        assert answer.status_code == 200
+        (source,) = {name for name, value in came_from().items() if value > before.get(name, 0)}
+        return answer.content, source
+
+    more = {"tile_store": tmp_path / "tiles"}
+    with running(served.state.settings, url, **more) as (one, _), running(served.state.settings, url, **more) as (two, _):
+        first = asked(one)
+        assert first[1] == "database"
+        assert asked(one) == (first[0], "memory")
+        assert asked(two) == (first[0], "files")
+        assert asked(two, keys["planner"])[1] == "database"  # another scope has files of its own
+        assert asked(one, keys["planner"])[1] == "files"
+        feature = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [111.3, 30.7]}}
+        feature["properties"] = {"name_zh": "新", "admin_code": "420502", "classification": "public"}
+        made = httpx.post(f"{one}/collections/kiosk/items", json=feature, headers=keys["planner"], timeout=60)
+        try:
+            assert made.status_code == 201
+            changed = asked(two)
+            assert changed[1] == "database" and changed[0] != first[0]
+            assert asked(one) == (changed[0], "files")
+        finally:
+            httpx.delete(f"{one}/collections/kiosk/items/{made.headers['location'].rsplit('/', 1)[1]}", headers=keys["planner"], timeout=60)
+    with running(served.state.settings, url, **more) as (three, _):  # a restart
+        assert asked(three)[1] == "database"  # the counter has moved again
+    with running(served.state.settings, url, **more) as (four, _):
+        assert asked(four)[1] == "files"
+    with running(served.state.settings, url, tile_cap=200, **more) as (five, _):
+        assert asked(five)[1] == "database"  # made by another rule
