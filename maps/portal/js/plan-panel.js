@@ -99,6 +99,7 @@ async function pickRegister(id) {
 
 function change(step, { save = true } = {}) {
   if (!picked) return;
+  tell("", "");
   picked = setRow({ ...picked, ...step });
   drawHandles(picked);
   drawPicked();
@@ -251,5 +252,5 @@ export async function setUpPlanning() {
   await choose(state.scenario);
   // A link to a scenario that is no longer kept: its name is opened, empty, and that is said.
   if (!plan.rows.size && !plan.names.length) await readScenarios().catch(() => {});
-  if (!plan.rows.size && !plan.names.some((s) => s.name === plan.name)) tell(`没有已存的方案“${plan.name}”：可能已删除或尚无改动；现在从空白开始。`, `There is no scenario “${plan.name}”: it was deleted or has no changes yet; it begins empty.`, { bad: true, stay: true });
+  if (!plan.rows.size && !plan.names.some((s) => s.name === plan.name)) tell(`没有已存的方案“${plan.name}”：可能已删除或尚无改动；现在从空白开始。`, `There is no scenario “${plan.name}”: it was deleted or has no changes yet; it begins empty.`, { stay: true });
 }
