@@ -313,4 +313,4 @@ def _write_batches(path: Path, rows: "pa.RecordBatchReader", asked: Asked, *, wi
 
 
 def _ogr_type(kind: str) -> str:
-    return {"Geometry": "Unknown", "LineStringM": "LineString M", "none": "None"}.get(kind, kind)
+    return {"Geometry": "Unknown", "LineStringM": "Measured LineString", "none": "None"}.get(kind, kind)

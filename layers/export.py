@@ -229,7 +229,7 @@ def _write_vector(connection: Connection, job: _Job, path: Path, driver: str) ->
             "The layer has no places: export it to CSV, XLSX, Parquet or GeoPackage.",
             zh="该图层没有位置：请导出为 CSV、XLSX、Parquet 或 GeoPackage。",
         )
-    kind = {"LineStringM": "LineString M", "Geometry": "Unknown"}.get(
+    kind = {"LineStringM": "Measured LineString", "Geometry": "Unknown"}.get(
         job.source.declaration.geometry, job.source.declaration.geometry
     )
     if driver == "ESRI Shapefile" and kind == "Unknown":

@@ -168,3 +168,21 @@ def test_what_cannot_be_written(database: Database, tmp_path: Path) -> None:
     assert export_layer(database, "outfall_sample", tmp_path / "a.csv") == 0
     assert export_layer(database, "key_area", tmp_path / "a.gpkg") == 0
     assert list(tmp_path.iterdir()) != []
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet"])
+@pytest.mark.filterwarnings("ignore:Measured")
+def test_measures_along_a_river_go_out_and_come_back(database: Database, tmp_path: Path, suffix: str) -> None:
+    with database.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO baige.river_axis (name_zh, reach_code, axis_version, is_main_stem, geom) SELECT '长江', 'YZ', 1, true,"
+            " ST_AddMeasure(ST_GeomFromText('LINESTRING(111.25 30.74, 111.30 30.70, 111.35 30.66)', 4490), 0, 20000)"
+            " WHERE NOT EXISTS (SELECT 1 FROM baige.river_axis)"
+        )
+    path, before = tmp_path / f"axis{suffix}", everything(database, "river_axis")
+    assert export_layer(database, "river_axis", path) == 1
+    report = load_file(database, "river_axis", path, options=LoadOptions())
+    assert (report.quarantined, report.inserted) == (0, 0), report.lines("en")
+    with database.begin() as connection:
+        ends = connection.exec_driver_sql("SELECT ST_M(ST_StartPoint(geom)), ST_M(ST_EndPoint(geom)) FROM baige.river_axis").one()
+    assert tuple(ends) == (0, 20000) and everything(database, "river_axis")[0]["geom"]["coordinates"] == before[0]["geom"]["coordinates"]

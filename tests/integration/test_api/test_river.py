@@ -1,8 +1,12 @@
 """The river over HTTP: stations, points, what lies up- and downstream, and what is refused."""
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
+import pyogrio
 import pytest
+import shapely
 
 from tests.integration.test_river import STEM, axis
 from tests.integration.test_rules import east, point, put
@@ -30,6 +34,23 @@ def test_a_station_and_back(served: Any, river: str) -> None:
     section = served.get("/river/section", **{"from": "K1+000", "to": "2000"}).json()
     assert section["geometry"]["type"] == "LineString"
     assert served.get("/river").json()["reaches"][0]["name_zh"] == "长江"
+
+
+@pytest.mark.parametrize("form", ["gpkg", "fgb", "parquet", "csv"])
+@pytest.mark.filterwarnings("ignore:Measured")
+def test_the_axis_is_a_file_with_its_measures(served: Any, river: str, form: str, tmp_path: Path) -> None:
+    answer = served.get("/collections/river_axis/items", f=form)
+    assert answer.status_code == 200, answer.text[:300]
+    if form == "csv":
+        assert "LINESTRING M (" in answer.text
+        return
+    path = tmp_path / f"axis.{form}"
+    path.write_bytes(answer.content)
+    table = pyarrow.parquet.read_table(path) if form == "parquet" else pyogrio.read_arrow(path)[1]
+    column = next(name for name in ("geometry", "geom", "wkb_geometry") if name in table.column_names)
+    places = [shapely.from_wkb(value) for value in table.column(column).to_pylist()]
+    assert len(places) == 1 and shapely.has_m(places[0])
+    assert shapely.get_coordinates(places[0], include_m=True)[0, 2] == 0
 
 
 def test_upstream_under_the_rights_of_the_asker(served: Any, river: str) -> None:
