@@ -16,6 +16,24 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "read_columns"]
 
 Floats = npt.NDArray[np.float64]
+#: Columns that `gis.cameras.prepare` asks for.
+_READ = (
+    "id",
+    "azimuth_deg",
+    "direction",
+    "hfov_deg",
+    "sensor_w_mm",
+    "focal_mm",
+    "vfov_deg",
+    "tilt_deg",
+    "mount_height_m",
+    "view_dist_m",
+    "res_w_px",
+    "ptz_type",
+    "room_type",
+    "net_status",
+    "device_state",
+)
 _STATUS = {"on": 1, "off": 0, "unknown": 2, "1": 1, "0": 0, "2": 2}
 
 
@@ -127,7 +145,7 @@ def read_columns(cameras: "gpd.GeoDataFrame | Mapping[str, Any]", *, crs: Any = 
         x = np.where(usable, shapely.get_x(points), np.nan)
         y = np.where(usable, shapely.get_y(points), np.nan)
         other: Mapping[str, Any] = {
-            str(name): frame[name].to_numpy() for name in frame.columns if name != frame.geometry.name
+            name: frame[name].to_numpy() for name in _READ if name in frame.columns and name != frame.geometry.name
         }
         names = other.get("id", frame.index.to_numpy())
     else:

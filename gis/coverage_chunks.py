@@ -7,9 +7,10 @@ with the same cameras and surface hold the same bytes.
 """
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from gis.cameras import Assumed, Rejected, describe_assumed
 from gis.errors import InputError
 from gis.settings import CameraDefaults
 
-__all__ = ["CHUNK", "ENGINE", "PRODUCTS", "CoverageResult", "fingerprint", "pack", "unpack"]
+__all__ = ["CHUNK", "ENGINE", "PRODUCTS", "CoverageResult", "fingerprint", "pack", "pack_open", "unpack"]
 
 ENGINE = 3
 """Grows with every change that changes results, so that stored tiles of another engine are not taken up again."""
@@ -51,9 +52,39 @@ def unpack(data: bytes, bands: int) -> Counts:
     return values.reshape(bands, CHUNK, CHUNK).astype(np.uint16)
 
 
-@lru_cache(maxsize=32)
-def _opened(data: bytes | None, bands: int) -> Counts:
-    return np.zeros((bands, CHUNK, CHUNK), dtype=np.uint16) if data is None else unpack(data, bands)
+class _Opened:
+    """The last chunks that were opened or made."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = Lock()
+        self._chunks: OrderedDict[tuple[bytes | None, int], Counts] = OrderedDict()
+
+    def get(self, data: bytes | None, bands: int) -> Counts:
+        with self._lock:
+            found = self._chunks.get((data, bands))
+            if found is not None:
+                self._chunks.move_to_end((data, bands))
+                return found
+        counts = np.zeros((bands, CHUNK, CHUNK), dtype=np.uint16) if data is None else unpack(data, bands)
+        self.keep(data, counts)
+        return counts
+
+    def keep(self, data: bytes | None, counts: Counts) -> None:
+        with self._lock:
+            self._chunks[(data, counts.shape[0])] = counts
+            while len(self._chunks) > self._size:
+                self._chunks.popitem(last=False)
+
+
+_opened = _Opened(32)
+
+
+def pack_open(counts: Counts) -> bytes:
+    """As `pack`, for a chunk that will soon be read: ``counts`` are kept open and are not to be changed any more."""
+    data = pack(counts)
+    _opened.keep(data, counts)
+    return data
 
 
 @dataclass
@@ -147,7 +178,7 @@ class CoverageResult:
 
     def peek(self, row: int, col: int) -> Counts:
         """As `chunk`, to read only: several readers share the array, the last ones opened are kept."""
-        return _opened(self.chunks.get((row, col)), self.bands)
+        return _opened.get(self.chunks.get((row, col)), self.bands)
 
     def window(self, row: int, col: int, rows: int, cols: int) -> Counts:
         """Counts of any part, uint16 (bands, rows, cols), row 0 in the south."""

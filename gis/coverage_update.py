@@ -11,7 +11,7 @@ import numpy as np
 
 from gis.cameras import Assumed, CameraTable
 from gis.coverage import job_of
-from gis.coverage_chunks import CHUNK, Counts, CoverageResult, pack
+from gis.coverage_chunks import CHUNK, Counts, CoverageResult, pack_open
 from gis.coverage_kernel import cumulate
 from gis.coverage_run import Job, count_window, digest_of
 from gis.errors import Conflict, DataError, InputError
@@ -93,7 +93,7 @@ def update(
                 "A camera to be taken out does not stand in the result as given.", zh="要移除的摄像机与结果中的不一致。"
             )
         if greatest:
-            chunks[key] = pack(counts[key])
+            chunks[key] = pack_open(counts[key])
         else:
             chunks.pop(key, None)
     changed = tuple(key for key in sorted(counts) if chunks.get(key) != result.chunks.get(key))

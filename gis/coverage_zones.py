@@ -126,10 +126,13 @@ class ZoneGround:
         return ZoneCoverage(open_cells * cell * cell, covered * cell * cell)
 
     def change(
-        self, key: tuple[int, int], before: npt.NDArray[np.uint16], after: npt.NDArray[np.uint16]
+        self, row: int, col: int, before: npt.NDArray[np.uint16], after: npt.NDArray[np.uint16]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-        """Zones in one chunk and by how many cells, (zones, products * densities), more is seen in each after than before."""
-        label = self.labels(key[0] * CHUNK, key[1] * CHUNK, CHUNK, CHUNK)
+        """Zones in a window and by how many cells, (zones, products * densities), more is seen in each after than before.
+
+        ``before`` and ``after`` are counts, (products * densities, rows, columns), of the window that begins at the cell (row, col).
+        """
+        label = self.labels(row, col, *before.shape[1:])
         if label is None:
             return None
         here = np.unique(label[label >= 0]).astype(np.int64)
@@ -137,8 +140,8 @@ class ZoneGround:
             return None
         short = np.where(label >= 0, np.searchsorted(here, label), -1).astype(np.int32)
         sums = np.zeros((2, len(here), 1 + before.shape[0]), dtype=np.int64)
-        _count_seen(short, before, sums[0])
-        _count_seen(short, after, sums[1])
+        _count_seen(short, np.ascontiguousarray(before), sums[0])
+        _count_seen(short, np.ascontiguousarray(after), sums[1])
         return here, (sums[1] - sums[0])[:, 1:]
 
 

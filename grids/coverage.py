@@ -46,8 +46,9 @@ __all__ = [
     "Step",
     "add_causes",
     "answers",
+    "clear_store",
     "figures",
-    "middles",
+    "middles_of",
     "open_roads_of",
     "read_context",
     "run_coverage",
@@ -185,7 +186,7 @@ def run_coverage(
         current.summary.update(figures(result, scene, tables))
         if "coverage_by_grid" in tables:
             current.summary["fairness"] = fairness(tables["coverage_by_grid"])
-        _clear_store(home / "coverage")
+        clear_store(home / "coverage")
     return CoverageReport(current.id, current.summary, result)
 
 
@@ -336,18 +337,19 @@ def add_causes(
     frame: gpd.GeoDataFrame, rows: npt.NDArray[np.int64], table: CameraTable, surface: Surface
 ) -> gpd.GeoDataFrame:
     """Say at some rows of outfalls or stretches of bank why they are not confirmed: judged in the middle of a stretch."""
-    places = middles(frame)[rows]
+    places = middles_of(frame.geometry.to_numpy()[rows])
     cause = frame["cause"].to_numpy(copy=True) if "cause" in frame else np.full(len(frame), None, dtype=object)
     cause[rows] = main_cause(why(table, surface, places), np.arange(len(rows)), groups=len(rows)).cause
     frame["cause"] = cause
     return frame
 
 
-def middles(frame: gpd.GeoDataFrame) -> npt.NDArray[Any]:
+def middles_of(places: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Points as they are, lines by their middle."""
-    places = frame.geometry.to_numpy()
     lines = shapely.get_dimensions(places) == 1
-    return np.where(lines, shapely.line_interpolate_point(np.where(lines, places, None), 0.5, normalized=True), places)
+    middles = places.copy()
+    middles[lines] = shapely.line_interpolate_point(places[lines], 0.5, normalized=True)
+    return middles
 
 
 def units_of(
@@ -432,6 +434,6 @@ def _reasons(result: CoverageResult) -> dict[str, int]:
     return found
 
 
-def _clear_store(folder: Path) -> None:
+def clear_store(folder: Path) -> None:
     """Tiles that were kept for taking up a broken run are of no more use once it is done."""
     shutil.rmtree(folder, ignore_errors=True)

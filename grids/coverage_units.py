@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from gis.coverage import PRODUCTS, CoverageResult
 from gis.coverage_sampling import along_lines, at_points
-from gis.coverage_zones import ZoneCoverage, by_zones
+from gis.coverage_zones import by_zones
 
 __all__ = [
     "cell_rows",
     "cover_cells",
     "merged_units",
     "owners",
+    "road_cuts",
+    "road_sums",
     "roll_up",
+    "share_columns",
     "shares",
-    "sum_cells",
     "totals",
     "unit_rows",
 ]
@@ -58,27 +60,16 @@ def cover_cells(
         One row a cell, in the order of ``cells``: ``area_m2``, ``public_m2``, ``m2_<product>_<n>``, ``road_m``, ``road_<product>``,
         ``crossings``, ``crossings_confirmed``, ``cameras``, ``cameras_online``.
     """
-    zones = by_zones(result, cells.geometry.to_numpy(), without=closed)
-    return sum_cells(result, cells, zones, roads=roads, crossings=crossings, cameras=cameras)
-
-
-def sum_cells(
-    result: CoverageResult,
-    cells: gpd.GeoDataFrame,
-    zones: ZoneCoverage,
-    *,
-    roads: gpd.GeoDataFrame,
-    crossings: Places,
-    cameras: gpd.GeoDataFrame,
-) -> pd.DataFrame:
-    """`cover_cells` where the ground has been counted."""
     shapes = cells.geometry.to_numpy()
+    zones = by_zones(result, shapes, without=closed)
     sums = pd.DataFrame({"area_m2": shapely.area(shapes), "public_m2": zones.open_m2})
     for p, product in enumerate(PRODUCTS):
         for d in range(len(result.densities_px_m)):
             sums[f"m2_{product}_{d}"] = zones.covered_m2[:, p, d]
     tree = shapely.STRtree(shapes)
-    _add_roads(result, sums, shapes, tree, roads)
+    pieces, cell = road_cuts(shapes, tree, roads.geometry.to_numpy())
+    for name, metres in road_sums(result, pieces, cell, len(shapes)).items():
+        sums[name] = metres
     which, owner = owners(tree, crossings)
     places = crossings[which]
     seen = at_points(result, shapely.get_x(places), shapely.get_y(places)).counts
@@ -102,25 +93,37 @@ def _add(sums: pd.DataFrame, name: str, owner: Places, values: Places) -> None:
     sums[name] = np.bincount(owner, weights=np.asarray(values, dtype=float), minlength=len(sums))
 
 
-def _add_roads(
-    result: CoverageResult, sums: pd.DataFrame, shapes: Places, tree: shapely.STRtree, roads: gpd.GeoDataFrame
-) -> None:
-    lines = roads.geometry.to_numpy()
+def road_cuts(shapes: Places, tree: shapely.STRtree, lines: Places) -> tuple[Places, NDArray[np.int64]]:
+    """Roads cut by cells (with their tree): pieces, and the cell of each."""
     road, cell = tree.query(lines, predicate="intersects")
     pieces = shapely.intersection(lines[road], shapes[cell])
     keep = shapely.length(pieces) > 0
     pieces, cell = pieces[keep], cell[keep]
     linear = np.isin(shapely.get_type_id(pieces), (1, 5))
-    pieces, cell = pieces[linear], cell[linear]
+    return pieces[linear], cell[linear]
+
+
+def road_sums(
+    result: CoverageResult, pieces: Places, cell: NDArray[np.int64], cells: int
+) -> dict[str, NDArray[np.float64]]:
+    """Metres of pieces of road in each of a number of cells, in all and seen; pieces of a cell add up in their order."""
     seen = along_lines(result, pieces, step_m=max(2.0, result.cell_m))
-    _add(sums, "road_m", cell, seen.length_m)
-    _add(sums, "road_confirmed", cell, seen.covered_m[:, PRODUCTS.index("confirmed_online"), 0])
-    _add(sums, "road_possible", cell, seen.covered_m[:, PRODUCTS.index("possible_online"), 0])
+    values = {
+        "road_m": seen.length_m,
+        "road_confirmed": seen.covered_m[:, PRODUCTS.index("confirmed_online"), 0],
+        "road_possible": seen.covered_m[:, PRODUCTS.index("possible_online"), 0],
+    }
+    return {name: np.bincount(cell, weights=metres, minlength=cells) for name, metres in values.items()}
 
 
 def shares(sums: pd.DataFrame, densities: int) -> pd.DataFrame:
     """Fields of layer ``coverage_by_grid`` from sums; a share of nothing is unknown, not zero."""
     have = {str(name): sums[name].to_numpy(dtype=float) for name in sums.columns}
+    return pd.DataFrame(share_columns(have, densities), index=sums.index)
+
+
+def share_columns(have: dict[str, NDArray[np.float64]], densities: int) -> dict[str, NDArray[Any]]:
+    """`shares` of columns."""
     out: dict[str, NDArray[Any]] = {}
     with np.errstate(all="ignore"):
         for d, level in zip(range(densities), _LEVELS, strict=False):
@@ -134,7 +137,7 @@ def shares(sums: pd.DataFrame, densities: int) -> pd.DataFrame:
     out |= {
         name: have[name].astype("int64") for name in ("crossings", "crossings_confirmed", "cameras", "cameras_online")
     }
-    return pd.DataFrame(out, index=sums.index)
+    return out
 
 
 def roll_up(

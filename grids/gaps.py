@@ -4,6 +4,7 @@ A gap is a place that no online camera surely sees. Need is worked out with the 
 metres of bank, entrances and outfalls that lie in it. Nothing is estimated about persons.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import shapely
+from geopandas.array import GeometryArray
 from shapely.ops import substring
 
 from gis.cameras import CameraTable
@@ -22,9 +24,23 @@ from grids.causes import main_cause, why
 from grids.coverage_bank import station
 from grids.watch import CONFIRMED, watch_points
 
-__all__ = ["Surroundings", "collect_gaps", "complete_gaps", "explain_gaps", "find_gaps", "rank_gaps"]
+__all__ = [
+    "RoadPieces",
+    "Rows",
+    "Surroundings",
+    "collect_gaps",
+    "complete_gaps",
+    "explain_gaps",
+    "find_gaps",
+    "gap_frame",
+    "joined_rows",
+    "placed_gaps",
+    "rank_gaps",
+]
 
 Points = npt.NDArray[Any]
+#: Columns of gaps by name, all of one length; ``geom`` holds shapes. Quicker for a few rows than a frame.
+Rows = dict[str, npt.NDArray[Any]]
 
 _STEP_M = 8.0
 _ROAD_HALF_M = 5.0
@@ -81,7 +97,7 @@ def find_gaps(
     gaps = collect_gaps(
         result,
         cells=cells,
-        roads=roads,
+        pieces=RoadPieces.of(cells, roads),
         crossings=crossings,
         bank=bank,
         outfalls=outfalls,
@@ -90,18 +106,44 @@ def find_gaps(
         railways=railways,
         weights=weights,
     )
-    if len(gaps):
+    if len(gaps["geom"]):
         complete_gaps(gaps, result, Surroundings.of(outfalls, schools, poles, buildings))
-        explain_gaps(gaps, np.arange(len(gaps)), cameras, surface)
+        explain_gaps(gaps, np.arange(len(gaps["geom"])), cameras, surface)
         gaps = rank_gaps(gaps)
-    return gaps if internal else gaps.drop(columns=["source", "owner"])
+    frame = gap_frame(gaps, cells.crs)
+    return frame if internal else frame.drop(columns=["source", "owner"])
+
+
+@dataclass(frozen=True)
+class RoadPieces:
+    """Roads cut by the grid cells, longer than a metre: lines, and the cell of each; along each road and then in the order of the cells."""
+
+    lines: Points
+    cell: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, cells: gpd.GeoDataFrame, roads: gpd.GeoDataFrame) -> "RoadPieces":
+        """From the frames that `find_gaps` takes."""
+        shapes, lines = cells.geometry.to_numpy(), roads.geometry.to_numpy()
+        if len(shapes) == 0 or len(lines) == 0:
+            return cls(np.empty(0, dtype=object), np.empty(0, dtype=np.int64))
+        road, cell = shapely.STRtree(shapes).query(lines, predicate="intersects")
+        pieces = shapely.intersection(lines[road], shapes[cell])
+        parts, of = shapely.get_parts(pieces, return_index=True)
+        kept = (shapely.get_type_id(parts) == 1) & (shapely.length(parts) > 1.0)
+        return cls(parts[kept], cell[of[kept]].astype(np.int64))
+
+    def within(self, cells: npt.NDArray[np.int64]) -> "RoadPieces":
+        """Pieces of some cells (numbers, rising), which are counted anew in that order."""
+        at = np.flatnonzero(np.isin(self.cell, cells))
+        return RoadPieces(self.lines[at], np.searchsorted(cells, self.cell[at]))
 
 
 def collect_gaps(
     result: CoverageResult,
     *,
     cells: gpd.GeoDataFrame,
-    roads: gpd.GeoDataFrame,
+    pieces: RoadPieces,
     crossings: Points,
     bank: gpd.GeoDataFrame,
     outfalls: gpd.GeoDataFrame,
@@ -109,13 +151,13 @@ def collect_gaps(
     areas: gpd.GeoDataFrame,
     railways: gpd.GeoDataFrame,
     weights: Mapping[str, float],
-) -> gpd.GeoDataFrame:
-    """Places and need of gaps, without causes; parameters as for `find_gaps`.
+) -> Rows:
+    """Places and need of gaps, without causes; parameters as for `find_gaps`, and ``pieces`` the roads in the cells.
 
     ``source`` is the number of the kind of place, ``owner`` the row (of ``bank``: the index) of the frame that the gap comes from.
     """
     kinds = [
-        _road_gaps(result, cells, roads, crossings, weights),
+        _road_gaps(result, cells, pieces, crossings, weights),
         _bank_gaps(bank, weights),
         _point_gaps(
             result,
@@ -129,43 +171,107 @@ def collect_gaps(
         _area_gaps(result, areas, weights),
         _railway_gaps(result, railways, weights),
     ]
-    frames = [frame.assign(source=source) for source, frame in enumerate(kinds) if len(frame)]
-    if not frames:
-        empty: dict[str, list[Any]] = {"target_kind": [], "source": [], "owner": []}
-        return gpd.GeoDataFrame(empty, geometry=gpd.GeoSeries([], crs=cells.crs, name="geom"))
-    return gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), geometry="geom", crs=cells.crs)
+    told = [
+        {**rows, "source": np.full(len(rows["geom"]), source)}
+        for source, rows in enumerate(kinds)
+        if rows is not None and len(rows["geom"])
+    ]
+    if not told:
+        nothing = np.empty(0, dtype=object)
+        return {"target_kind": nothing, "source": np.empty(0, dtype=np.int64), "owner": np.empty(0, dtype=np.int64), "geom": nothing}
+    return joined_rows(told)
 
 
-def complete_gaps(gaps: gpd.GeoDataFrame, result: CoverageResult, near: "Surroundings") -> None:
+def joined_rows(parts: list[Rows]) -> Rows:
+    """Rows one after the other; what a part does not tell is None, NaN among numbers."""
+    out: Rows = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        numbers = all(part[name].dtype.kind in "if" for part in parts if name in part)
+        out[name] = np.concatenate(
+            [
+                part[name] if name in part else np.full(len(part["geom"]), np.nan if numbers else None)
+                for part in parts
+            ]
+        )
+    return out
+
+
+def gap_frame(rows: Rows, crs: Any) -> gpd.GeoDataFrame:
+    """The same as a frame; text as Python strings."""
+    index = pd.RangeIndex(len(rows["geom"]))
+    columns: dict[str, Any] = {
+        name: pd.Series(values, index=index, dtype=object, copy=False) if values.dtype == object else values
+        for name, values in rows.items()
+        if name != "geom"
+    }
+    columns["geom"] = GeometryArray(rows["geom"], crs=crs)
+    # of columns, not of a frame: geopandas would copy that
+    return gpd.GeoDataFrame(columns, index=index, copy=False, geometry="geom")
+
+
+def complete_gaps(gaps: Rows, result: CoverageResult, near: "Surroundings") -> None:
     """Add what does not depend on cameras: density asked for, outfalls and entrances close by, what a camera could be mounted on."""
-    gaps["density_px_m"] = result.densities_px_m[0]
+    gaps["density_px_m"] = np.full(len(gaps["geom"]), result.densities_px_m[0])
     near.count_inside(gaps)
     near.add_mounts(gaps)
 
 
-def explain_gaps(
-    gaps: gpd.GeoDataFrame, rows: npt.NDArray[np.int64], cameras: CameraTable, surface: Surface
-) -> gpd.GeoDataFrame:
-    """Fill in ``cause`` and ``cause_share`` of some rows."""
-    places, owner = _samples(gaps.geometry.to_numpy()[rows])
+def explain_gaps(gaps: Rows, rows: npt.NDArray[np.int64], cameras: CameraTable, surface: Surface) -> None:
+    """Fill in ``cause`` and ``cause_share`` of some rows; the arrays of other rows' holders stay as they are."""
+    places, owner = _samples(gaps["geom"][rows])
     reasons = main_cause(why(cameras, surface, places), owner, groups=len(rows))
-    for name, values in (("cause", reasons.cause), ("cause_share", reasons.share)):
-        if name not in gaps:
-            gaps[name] = np.array([None] * len(gaps), dtype=object) if name == "cause" else np.nan
-        column = gaps[name].to_numpy(copy=True)
+    n = len(gaps["geom"])
+    for name, values, unknown in (("cause", reasons.cause, None), ("cause_share", reasons.share, np.nan)):
+        column = gaps[name].copy() if name in gaps else np.full(n, unknown)
         column[rows] = values
         gaps[name] = column
-    return gaps
 
 
-def rank_gaps(gaps: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+def rank_gaps(gaps: Rows) -> Rows:
     """Greatest need first; equals in the order of their kind and place."""
-    kind = pd.factorize(gaps["target_kind"].to_numpy(dtype=object), sort=True)[0]
-    columns = (gaps[name].to_numpy() for name in ("owner", "source"))
-    order = np.lexsort((*columns, kind, -gaps["need"].to_numpy()))
-    gaps = gaps.iloc[order].reset_index(drop=True)
-    gaps["rank"] = np.arange(1, len(gaps) + 1)
-    return gaps
+    kind = pd.factorize(gaps["target_kind"], sort=True)[0]
+    order = np.lexsort((gaps["owner"], gaps["source"], kind, -gaps["need"]))
+    ranked = {name: values[order] for name, values in gaps.items()}
+    ranked["rank"] = np.arange(1, len(order) + 1)
+    return ranked
+
+
+def placed_gaps(gaps: Rows, kept: npt.NDArray[np.int64], made: Rows) -> Rows:
+    """Ranked gaps of which some are left out and new ones are put in where `rank_gaps` would.
+
+    Parameters
+    ----------
+    gaps : Rows
+        From `rank_gaps`.
+    kept : array of int
+        Rows of ``gaps`` that stay, rising.
+    made : Rows
+        From `collect_gaps`, none of a place of which a row stays.
+    """
+    n = len(gaps["geom"])
+    if len(made["geom"]) == 0 and len(kept) == n:
+        return dict(gaps)
+    need, kind, source, owner = (gaps[name] for name in ("need", "target_kind", "source", "owner"))
+    falling = -need[kept]
+    new = sorted(
+        range(len(made["geom"])),
+        key=lambda k: (-made["need"][k], made["target_kind"][k], made["source"][k], made["owner"][k]),
+    )
+    before = np.empty(len(new), dtype=np.int64)  # how many that stay come before each new one
+    for place, k in enumerate(new):
+        low = int(np.searchsorted(falling, -made["need"][k], side="left"))
+        high = int(np.searchsorted(falling, -made["need"][k], side="right"))
+        told = (made["target_kind"][k], made["source"][k], made["owner"][k])
+        before[place] = bisect_left(
+            range(low, high), told, key=lambda at: (kind[kept[at]], source[kept[at]], owner[kept[at]])
+        ) + low
+    order = np.insert(kept, before, n + np.array(new, dtype=np.int64))
+    if len(new) == 0:
+        return {name: values[kept] for name, values in gaps.items()} | {"rank": np.arange(1, len(kept) + 1)}
+    together = joined_rows([gaps, made])
+    out = {name: values[order] for name, values in together.items() if name != "rank"}
+    out["rank"] = np.arange(1, len(order) + 1)
+    return out
 
 
 def _samples(shapes: npt.NDArray[Any]) -> tuple[Points, npt.NDArray[np.int64]]:
@@ -217,24 +323,18 @@ def _unseen_stretches(
 def _road_gaps(
     result: CoverageResult,
     cells: gpd.GeoDataFrame,
-    roads: gpd.GeoDataFrame,
+    pieces: RoadPieces,
     crossings: Points,
     weights: Mapping[str, float],
-) -> gpd.GeoDataFrame:
+) -> Rows | None:
     """One gap for each grid cell with unseen road: the unseen stretches, widened to the street."""
-    if cells.empty or roads.empty:
-        return _NOTHING
+    if len(cells) == 0 or len(pieces.lines) == 0:
+        return None
     shapes = cells.geometry.to_numpy()
-    tree = shapely.STRtree(shapes)
-    lines = roads.geometry.to_numpy()
-    road, cell = tree.query(lines, predicate="intersects")
-    pieces = shapely.intersection(lines[road], shapes[cell])
-    parts, of = shapely.get_parts(pieces, return_index=True)
-    kept = (shapely.get_type_id(parts) == 1) & (shapely.length(parts) > 1.0)
-    stretches, line = _unseen_stretches(result, parts[kept])
-    owner = cell[of[kept]][line]
+    stretches, line = _unseen_stretches(result, pieces.lines)
+    owner = pieces.cell[line]
     if len(owner) == 0:
-        return _NOTHING
+        return None
     order = np.argsort(owner, kind="stable")
     found, start = np.unique(owner[order], return_index=True)
     groups = np.split(stretches[order], start[1:])
@@ -244,12 +344,11 @@ def _road_gaps(
     geometry = shapely.intersection(np.array(street, dtype=object), shapes[found])
     metres = np.array([float(shapely.length(group).sum()) for group in groups])
     unseen = crossings[watch_points(result, shapely.get_x(crossings), shapely.get_y(crossings)).state != CONFIRMED]
-    _, inside = tree.query(unseen, predicate="intersects")
+    _, inside = shapely.STRtree(shapes).query(unseen, predicate="intersects")
     crossing = np.bincount(inside, minlength=len(cells))[found]
     need = metres * weights.get("road", 1.0) + crossing * weights.get("crossing", 0.0)
-    return _frame(
+    return _rows(
         geometry,
-        cells.crs,
         owner=found,
         target_kind="road",
         target_layer="grid_cell",
@@ -285,13 +384,12 @@ def _cut_bank(bank: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return cut.set_geometry(gpd.GeoSeries(parts, crs=bank.crs))
 
 
-def _bank_gaps(bank: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
-    if bank.empty:
-        return _NOTHING
+def _bank_gaps(bank: gpd.GeoDataFrame, weights: Mapping[str, float]) -> Rows | None:
+    if len(bank) == 0:
+        return None
     open_bank = _cut_bank(bank[(bank["state"] != CONFIRMED) & (bank["length_m"] >= _BANK_MIN_M)])
-    return _frame(
+    return _rows(
         open_bank.geometry.to_numpy(),
-        bank.crs,
         owner=open_bank["owner"].to_numpy(),
         target_kind="riverbank",
         target_layer="riverbank",
@@ -313,14 +411,13 @@ def _point_gaps(
     owner: npt.NDArray[np.int64],
     kind: str,
     weight: float,
-) -> gpd.GeoDataFrame:
+) -> Rows | None:
     if len(points) == 0:
-        return _NOTHING
+        return None
     unseen = watch_points(result, shapely.get_x(points), shapely.get_y(points)).state != CONFIRMED
     of = owner[unseen]
-    return _frame(
+    return _rows(
         points[unseen],
-        owners.crs,
         owner=of,
         target_kind=kind,
         target_layer="school" if kind == "school_entrance" else kind,
@@ -331,15 +428,15 @@ def _point_gaps(
     )
 
 
-def _entrance_gaps(result: CoverageResult, schools: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
+def _entrance_gaps(result: CoverageResult, schools: gpd.GeoDataFrame, weights: Mapping[str, float]) -> Rows | None:
     points, owner = shapely.get_parts(schools["entrances"].to_numpy(), return_index=True)
     return _point_gaps(result, schools, points, owner, "school_entrance", weights.get("entrance", 1.0))
 
 
-def _area_gaps(result: CoverageResult, areas: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
+def _area_gaps(result: CoverageResult, areas: gpd.GeoDataFrame, weights: Mapping[str, float]) -> Rows | None:
     """Wharves and key areas of which less than half of the outline (of the point, of the line) is surely seen."""
-    if areas.empty:
-        return _NOTHING
+    if len(areas) == 0:
+        return None
     shapes = areas.geometry.to_numpy()
     outline = np.where(shapely.get_dimensions(shapes) == 2, shapely.boundary(shapes), shapes)
     places, owner = _samples(outline)
@@ -349,9 +446,8 @@ def _area_gaps(result: CoverageResult, areas: gpd.GeoDataFrame, weights: Mapping
     open_areas = areas[share > 0.5]
     size = shapely.area(open_areas.geometry.to_numpy())
     kind = open_areas["kind"].map(_KEY_AREA_KINDS).fillna("key_area").to_numpy()
-    return _frame(
+    return _rows(
         open_areas.geometry.to_numpy(),
-        areas.crs,
         owner=np.flatnonzero(share > 0.5),
         target_kind=kind,
         target_layer="key_area",
@@ -363,19 +459,18 @@ def _area_gaps(result: CoverageResult, areas: gpd.GeoDataFrame, weights: Mapping
     )
 
 
-def _railway_gaps(result: CoverageResult, railways: gpd.GeoDataFrame, weights: Mapping[str, float]) -> gpd.GeoDataFrame:
+def _railway_gaps(result: CoverageResult, railways: gpd.GeoDataFrame, weights: Mapping[str, float]) -> Rows | None:
     lines = shapely.get_parts(railways.geometry.to_numpy())
     lines = lines[shapely.length(lines) > 1.0]
     if len(lines) == 0:
-        return _NOTHING
+        return None
     owner = np.repeat(np.arange(len(railways)), shapely.get_num_geometries(railways.geometry.to_numpy()))
     owner = owner[shapely.length(shapely.get_parts(railways.geometry.to_numpy())) > 1.0]
     stretches, line = _unseen_stretches(result, lines)
     stretches, part, _ = _cut(stretches)
     of = owner[line[part]]
-    return _frame(
+    return _rows(
         stretches,
-        railways.crs,
         owner=of,
         target_kind="railway",
         target_layer="railway",
@@ -386,16 +481,17 @@ def _railway_gaps(result: CoverageResult, railways: gpd.GeoDataFrame, weights: M
     )
 
 
-def _frame(geometry: npt.NDArray[Any], crs: Any, **columns: Any) -> gpd.GeoDataFrame:
+def _rows(geometry: npt.NDArray[Any], **columns: Any) -> Rows:
+    """Columns of gaps, without those of no extent; text as objects, a single text for all."""
     kept = ~shapely.is_empty(geometry)
-    told: dict[str, Any] = {name: value if isinstance(value, str) else value[kept] for name, value in columns.items()}
+    n = int(np.count_nonzero(kept))
+    told: Rows = {}
+    for name, value in columns.items():
+        values = np.full(n, value, dtype=object) if isinstance(value, str) else np.asarray(value)[kept]
+        told[name] = values if values.dtype.kind in "if" else values.astype(object)
     told["need"] = np.round(told["need"].astype(float), 2)
-    places = gpd.GeoSeries(geometry[kept], crs=crs)
-    return gpd.GeoDataFrame({**told, "geom": places}, index=places.index, geometry="geom", crs=crs)
-
-
-#: No gaps of a kind; only its length is looked at.
-_NOTHING = gpd.GeoDataFrame()
+    told["geom"] = geometry[kept]
+    return told
 
 
 @dataclass(frozen=True)
@@ -419,26 +515,27 @@ class Surroundings:
             shapely.STRtree(outfalls.geometry.to_numpy()),
             shapely.STRtree(shapely.get_parts(schools["entrances"].to_numpy())),
             tuple(
-                (layer, shapely.STRtree(frame.geometry.to_numpy()), frame["id"].to_numpy())
+                (layer, shapely.STRtree(frame.geometry.to_numpy()), frame["id"].to_numpy(dtype=object))
                 for layer, frame in (("pole", poles), ("building", buildings))
                 if len(frame)
             ),
         )
 
-    def count_inside(self, gaps: gpd.GeoDataFrame) -> None:
+    def count_inside(self, gaps: Rows) -> None:
         """How many outfalls and school entrances lie within 20 m of each gap."""
-        shapes = shapely.buffer(gaps.geometry.to_numpy(), 20.0, quad_segs=2)
+        shapes = shapely.buffer(gaps["geom"], 20.0, quad_segs=2)
         for column, tree in (("outfalls", self.outfalls), ("entrances", self.entrances)):
             gap, _ = tree.query(shapes, predicate="intersects")
-            gaps[column] = np.bincount(gap, minlength=len(gaps))
+            gaps[column] = np.bincount(gap, minlength=len(shapes))
 
-    def add_mounts(self, gaps: gpd.GeoDataFrame) -> None:
+    def add_mounts(self, gaps: Rows) -> None:
         """The nearest pole, or where none is near the nearest building, that a camera could be mounted on."""
-        anchor = shapely.point_on_surface(gaps.geometry.to_numpy())
-        anchor = np.where(shapely.is_empty(anchor), shapely.centroid(gaps.geometry.to_numpy()), anchor)
-        layers = np.full(len(gaps), None, dtype=object)
-        ids = np.full(len(gaps), None, dtype=object)
-        metres = np.full(len(gaps), np.nan)
+        shapes = gaps["geom"]
+        anchor = shapely.point_on_surface(shapes)
+        anchor = np.where(shapely.is_empty(anchor), shapely.centroid(shapes), anchor)
+        layers = np.full(len(shapes), None, dtype=object)
+        ids = np.full(len(shapes), None, dtype=object)
+        metres = np.full(len(shapes), np.nan)
         for layer, tree, names in self.mounts:
             open_gaps = np.flatnonzero(np.isnan(metres))
             if len(open_gaps) == 0:

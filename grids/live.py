@@ -25,11 +25,21 @@ from gis.coverage_update import update
 from gis.coverage_zones import ZoneGround
 from gis.errors import Conflict
 from gis.settings import CityConfig
-from grids.coverage import Step, open_roads_of, read_context, units_of, work_out
+from grids.coverage import Step, clear_store, open_roads_of, read_context, units_of, work_out
 from grids.coverage_places import zones_around
 from grids.coverage_units import merged_units, owners
-from grids.gaps import Surroundings
-from grids.live_parts import Area, Unit, changed_causes, changed_gaps, changed_places, changed_sums, changed_units
+from grids.gaps import RoadPieces, Surroundings
+from grids.live_parts import (
+    Area,
+    Places,
+    RoadCuts,
+    Unit,
+    changed_causes,
+    changed_gaps,
+    changed_places,
+    changed_sums,
+    changed_units,
+)
 from grids.roads import road_crossings
 from grids.scene import Scene, read_scene
 from layers.database import Database
@@ -73,8 +83,9 @@ class LiveState:
 
 def _joined(one: gpd.GeoDataFrame, other: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     parts = [part for part in (one, other) if len(part)]
-    both = pd.concat(parts, ignore_index=True) if parts else one
-    return gpd.GeoDataFrame(both, geometry=one.geometry.name, crs=one.crs)
+    if len(parts) < 2:
+        return parts[0].reset_index(drop=True) if parts else one
+    return gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), geometry=one.geometry.name, crs=one.crs, copy=False)
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,8 @@ class LiveCoverage:
         )
         found = work_out(result, table, scene, context, city, tell, internal=True)
         tables = {layer: _plain_text(frame) for layer, frame in found.tables.items()}
-        self.start = LiveState(scene.cameras, frozenset(), scene.cameras.iloc[:0], table, result, tables, found.sums)
+        register = _plain_text(scene.cameras)
+        self.start = LiveState(register, frozenset(), register.iloc[:0], table, result, tables, found.sums)
         self._at: dict[str, int] = {}
         for name in ("device_code", "id"):
             self._at.update({str(value): i for i, value in enumerate(scene.cameras[name]) if isinstance(value, str)})
@@ -161,9 +173,10 @@ class LiveCoverage:
         with database.begin(readonly=True, snapshot=True) as connection:
             scene = read_scene(connection, city, home, cell_m=cell_m)
             context = read_context(connection, city)
-        return cls(
-            scene, context, city, mode=mode, workers=workers, store=home / "coverage", progress=progress, cancel=cancel
-        )
+        store = home / "coverage"
+        live = cls(scene, context, city, mode=mode, workers=workers, store=store, progress=progress, cancel=cancel)
+        clear_store(store)
+        return live
 
     def prepare(self, cameras: gpd.GeoDataFrame) -> CameraTable:
         """Cameras as the kernels read them."""
@@ -177,10 +190,12 @@ class LiveCoverage:
         )
 
     def _area(self) -> Area:
-        context, scene = self.context, self.scene
+        scene = self.scene
+        context = {name: _plain_text(frame) for name, frame in self.context.items()}
         cells, roads = context["cells"], open_roads_of(context["roads"]).reset_index(drop=True)
         crossings = road_crossings(context["roads"])
-        tree = shapely.STRtree(cells.geometry.to_numpy())
+        shapes = cells.geometry.to_numpy()
+        tree = shapely.STRtree(shapes)
         which, owner = owners(tree, crossings)
         crossing_of = np.full(len(crossings), -1, dtype=np.int64)
         crossing_of[which] = owner
@@ -189,28 +204,36 @@ class LiveCoverage:
             for kind, (key, frame) in units_of(cells, context).items():
                 known = merged_units(cells, key) if frame is None else frame
                 units[kind] = Unit.of(kind, key, self.start.tables["coverage_by_grid"], known)
+        buildings = scene.buildings.geometry.to_numpy()
         return Area(
             cells=cells,
             cell_tree=tree,
             ground=ZoneGround(
-                cells.geometry.to_numpy(),
+                shapes,
                 cell_m=scene.surface.cell_m,
-                without=np.concatenate([scene.buildings.geometry.to_numpy(), scene.water.geometry.to_numpy()]),
+                without=np.concatenate([buildings, scene.water.geometry.to_numpy()]),
             ),
             roads=roads,
             road_tree=shapely.STRtree(roads.geometry.to_numpy()),
+            cuts=RoadCuts.of(shapes, tree, roads.geometry.to_numpy()),
+            pieces=RoadPieces.of(cells, roads),
             crossings=crossings,
             crossing_tree=shapely.STRtree(crossings),
             crossing_of=crossing_of,
             units=units,
             banks=context["banks"],
+            bank_places=Places.of(context["banks"].geometry.to_numpy()),
             outfalls=context["outfalls"],
+            outfall_places=Places.of(context["outfalls"].geometry.to_numpy()),
             schools=context["schools"],
-            school_zones=zones_around(context["schools"], spare_m=1.0),
+            entrances=Places.of(context["schools"]["entrances"].to_numpy()),
+            school_zones=Places.of(zones_around(context["schools"], spare_m=1.0)),
             areas=context["areas"],
+            area_places=Places.of(context["areas"].geometry.to_numpy()),
             railways=context["railways"],
-            buildings=scene.buildings.geometry.to_numpy(),
-            building_tree=shapely.STRtree(scene.buildings.geometry.to_numpy()),
+            railway_places=Places.of(context["railways"].geometry.to_numpy()),
+            buildings=buildings,
+            building_tree=shapely.STRtree(buildings),
             near=Surroundings.of(context["outfalls"], context["schools"], context["poles"], scene.buildings),
             weights=self.city.gap_weights,
         )
@@ -219,7 +242,7 @@ class LiveCoverage:
         """Rows of cameras by ``id`` or ``device_code``; those that are not there are left out."""
         wanted = set(names)
         at = sorted({self._at[name] for name in wanted if name in self._at})
-        rows = self.scene.cameras.iloc[at]
+        rows = self.start.register.iloc[at]
         if state.gone:
             rows = rows.iloc[[k for k, name in enumerate(rows["id"]) if name not in state.gone]]
         codes = zip(state.added["id"], state.added["device_code"], strict=True)
@@ -247,6 +270,7 @@ class LiveCoverage:
         twice = sorted(set(here) - was_ids)
         if twice:
             raise Conflict(f"There is a camera {twice[0]!r} already.", zh=f"摄像机 {twice[0]!r} 已存在。")
+        now = _plain_text(now)
         before, after = self.prepare(was), self.prepare(now)
         table = _exchanged(state.table, before, after)
         followed = update(state.result, self.scene.surface, before=before, after=after)
@@ -285,7 +309,8 @@ class LiveCoverage:
                     (west + cols[0]) * cell, (south + rows[0]) * cell, (west + cols[-1] + 1) * cell, (south + rows[-1] + 1) * cell,
                 )
             )  # fmt: skip
-            more = self.area.ground.change(key, before, after)
+            part = (slice(None), slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
+            more = self.area.ground.change(south + int(rows[0]), west + int(cols[0]), before[part], after[part])
             if more is not None:
                 counts.append(more)
         return np.array(boxes, dtype=object), counts
@@ -304,7 +329,8 @@ class LiveCoverage:
 
 def _plain_text(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Text as Python strings: quicker to pick rows from than Arrow's."""
-    return frame.astype({name: object for name, kind in frame.dtypes.items() if isinstance(kind, pd.StringDtype)})
+    names = [name for name, kind in zip(frame.columns, frame.dtypes, strict=True) if isinstance(kind, pd.StringDtype)]
+    return frame.assign(**{str(name): frame[name].astype(object) for name in names}) if names else frame
 
 
 def _exchanged(table: CameraTable, before: CameraTable, after: CameraTable) -> CameraTable:
