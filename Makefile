@@ -4,13 +4,14 @@ SCALE ?= small
 ROUNDS ?= 200
 SEED ?= 20260101
 FUZZ ?= 5000
+SECONDS ?= 60
 SERVE ?= 1
 OUT ?= out/demo
 BAIGE := .venv/bin/baige
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-clients bench leak-test lint unit docs clean test-reliability fuzz lock sbom audit wheelhouse setup-test
+.PHONY: help setup demo test test-clients bench leak-test lint unit docs clean test-reliability fuzz lock sbom audit wheelhouse setup-test fuzz-guided
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -58,6 +59,9 @@ test-reliability: setup-test  ## kill -9 of everything under load, ROUNDS=200 ti
 
 fuzz: setup-test  ## random and damaged input at the doors without a database, FUZZ=5000 examples each
 	@FUZZ=$(FUZZ) .venv/bin/python -m pytest -q --timeout 7200 tests/unit/layers/test_fuzz.py
+
+fuzz-guided: setup-test  ## the same led by coverage (atheris, installed into .tools), SECONDS=60 for each door
+	@scripts/fuzz_guided.sh $(SECONDS)
 
 lock: setup-test  ## write requirements.lock anew: every dependency with version and hashes
 	@scripts/supply.sh lock

@@ -1,6 +1,7 @@
 """Positions of rows: from what a file holds to what a layer stores, in its system and of its type, or the reason why not."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -147,13 +148,25 @@ def read_wkb(array: pa.Array) -> Points | Shapes:
         if quick is not None:
             return quick
     raw = np.array(array.to_pylist(), dtype=object)
-    with np.errstate(invalid="ignore"):  # of NaN
-        shapes = np.asarray(shapely.from_wkb(raw, on_invalid="ignore"), dtype=object)
+    shapes = _shapes(raw)
     unread = np.array([value is not None for value in raw], dtype=bool) & shapely.is_missing(shapes)
     out = Shapes(shapes)
     if unread.any():
         out.bad["bad_geometry"] = unread
     return out
+
+
+def _shapes(raw: Objects) -> Objects:
+    """What WKB says; None where it is none, or a curve, which GEOS does not know."""
+    with np.errstate(invalid="ignore"):  # of NaN
+        try:
+            return np.asarray(shapely.from_wkb(raw, on_invalid="ignore"), dtype=object)
+        except NotImplementedError:  # one curve ends the reading of all: once more, one by one
+            out = np.full(len(raw), None, dtype=object)
+            for number, value in enumerate(raw):
+                with suppress(NotImplementedError):
+                    out[number] = shapely.from_wkb(value, on_invalid="ignore")
+            return out
 
 
 def _plain_points(array: pa.Array) -> Points | None:
