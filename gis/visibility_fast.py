@@ -48,8 +48,12 @@ _GREATEST = np.int32(2147483647)
 
 
 def _kernel[F: Callable[..., Any]](function: F) -> F:
-    """As `gis.visibility_fan.kernel`, with sums and comparisons in any order: no value here is infinite or missing."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=True)(function))
+    """As `gis.visibility_fan.kernel`, with comparisons in any order: no value here is infinite or missing.
+
+    Nothing that changes how results are rounded: a kernel has several compiled copies, by itself and in those that call it, and which one
+    runs depends on whether it was compiled just now or read from disk.
+    """
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "ninf", "nsz"})(function))
 
 
 def _stack(_typing: Any) -> Any:

@@ -271,3 +271,20 @@ def test_heights_of_buildings_that_cannot_be_are_assumed_and_told_or_refused():
 def test_cells_of_a_millimetre_are_refused():
     with pytest.raises(LimitExceeded, match=r"0\.001 m"):
         Surface(cell_m=0.001)
+
+
+def test_no_kernel_may_round_otherwise_where_it_is_compiled_otherwise():
+    """A kernel has several compiled copies; read from disk another one may run than the one compiled in the process."""
+    from numba.core.registry import CPUDispatcher
+
+    import gis.coverage_kernel
+    import gis.siting_kernels
+    import gis.visibility_fan
+    import gis.visibility_fast
+    import gis.visibility_isovist_kernel
+
+    modules = (gis.coverage_kernel, gis.siting_kernels, gis.visibility_fan, gis.visibility_fast, gis.visibility_isovist_kernel)
+    kernels = [value for module in modules for value in vars(module).values() if isinstance(value, CPUDispatcher)]
+    assert gis.visibility_fast.look_fast in kernels
+    for kernel in kernels:
+        assert kernel.targetoptions.get("fastmath", set()) in (False, set(), {"nnan", "ninf", "nsz"}), kernel
