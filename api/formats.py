@@ -10,7 +10,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ log = logging.getLogger("baige.api")
 
 _EXPORT_TIMEOUT_S = 600.0
 _CHUNK = 1 << 16
+#: Rows between two looks whether the file is still wanted: of most formats a tenth of a second's, of a workbook a second's.
+_PIECE_ROWS = (50_000, 2_000)
 #: Files made at the same time in one worker; more wait.
 _SLOTS = asyncio.Semaphore(4)
 
@@ -66,6 +68,19 @@ class Stopping:
             self._cursor = cursor
             if self.asked and cursor is not None:
                 raise Cancelled("The file is not wanted any more.", zh="已不再需要该文件。")
+
+    def heeded(self, rows: "pa.RecordBatchReader", size: int) -> "pa.RecordBatchReader":
+        """The same rows in pieces of ``size``, which end with Cancelled once stopping is asked for: writing takes longer than the question."""
+        import pyarrow as pa
+
+        def pieces() -> Iterator[pa.RecordBatch]:
+            for batch in rows:
+                for first in range(0, batch.num_rows, size):
+                    if self.asked:
+                        raise Cancelled("The file is not wanted any more.", zh="已不再需要该文件。")
+                    yield batch.slice(first, size)
+
+        return pa.RecordBatchReader.from_batches(rows.schema, pieces())
 
     def stop(self) -> None:
         """End the question, now or as soon as it begins."""
@@ -256,10 +271,11 @@ def write_file(conninfo: str, principal: Principal, asked: Asked, *, part: Part 
             stopping.watch(cursor)
             try:
                 cursor.execute(query)
-                _write_batches(path, cursor.fetch_record_batch(), asked, with_geometry=geometry is not None)
+                rows = stopping.heeded(cursor.fetch_record_batch(), _PIECE_ROWS[asked.format == "xlsx"])
+                _write_batches(path, rows, asked, with_geometry=geometry is not None)
             finally:
                 stopping.watch(None)
-    except (adbc_driver_manager.Error, pa.ArrowException, pyogrio.errors.DataSourceError) as error:
+    except (adbc_driver_manager.Error, pa.ArrowException, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         path.unlink(missing_ok=True)
         if stopping.asked:
             raise Cancelled("The file is not wanted any more.", zh="已不再需要该文件。") from error

@@ -1,5 +1,6 @@
 """Features as a spreadsheet: headers and values of domains in the asker's language, written row by row."""
 
+import contextlib
 import re
 import tempfile
 from pathlib import Path
@@ -42,6 +43,20 @@ def write_sheet(path: Path, rows: "pa.RecordBatchReader", source: Source, lang: 
     sheet.freeze_panes = "A2"
     sheet.append([_head(source, name, lang) for name in names] + (place if point else []))
     terms = [_terms(source, name, lang) for name in names]
+    try:
+        _fill(sheet, rows, names, terms, point=point)
+    except BaseException:
+        with contextlib.suppress(OSError, AttributeError):  # else its temporary file stays until this process ends
+            sheet.close()
+            sheet._writer.cleanup()
+        raise
+    with tempfile.TemporaryFile() as packed:  # a zip that breaks off for want of space cannot be closed in order
+        book.save(packed)
+        packed.seek(0)
+        path.write_bytes(packed.read())
+
+
+def _fill(sheet: Any, rows: "pa.RecordBatchReader", names: list[str], terms: list[dict[Any, str]], *, point: bool) -> None:
     count = 0
     for batch in rows:
         columns = [batch.column(name).to_pylist() for name in names]
@@ -54,10 +69,6 @@ def write_sheet(path: Path, rows: "pa.RecordBatchReader", source: Source, lang: 
             if shapes is not None:
                 cells += [None, None] if shapes[i] is None else [round(shapes[i].x, 8), round(shapes[i].y, 8)]
             sheet.append(cells)
-    with tempfile.TemporaryFile() as packed:  # a zip that breaks off for want of space cannot be closed in order
-        book.save(packed)
-        packed.seek(0)
-        path.write_bytes(packed.read())
 
 
 def _head(source: Source, name: str, lang: str) -> str:
