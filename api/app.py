@@ -53,6 +53,7 @@ from api.replica import Replica
 from api.sessions import session_routes
 from api.settings import OidcSettings, ServeSettings
 from api.state import ClientLeft, Recent, State
+from api.telemetry import set_up_traces
 from api.tile_store import TileStore, software
 from api.tokens import Tokens
 from gis.errors import BaigeError, DatabaseUnavailable
@@ -434,6 +435,7 @@ def app_from_environment() -> Starlette:
         end_with_parent(parent=parent.pid)
     serve = ServeSettings()
     set_up_logs(serve.log_format, serve.log_level)
+    set_up_traces()
     return create_app(serve=serve)
 
 

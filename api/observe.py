@@ -9,6 +9,7 @@ import re
 import secrets
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from prometheus_client import (
@@ -28,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.access import principal_of
 from api.asking import reject_unknown
 from api.state import State
+from api.telemetry import span
 from gis.errors import BackendError, Forbidden, Unauthorized
 
 __all__ = ["JsonFormatter", "Observed", "get_metrics", "redacted", "set_up_logs"]
@@ -132,12 +134,19 @@ class Observed:
             await send(message)
 
         OPEN.inc()
+        about = {"http.request.method": scope["method"], "url.path": redacted(scope["path"]), "baige.request_id": scope["baige.request_id"]}
+        spanning = ExitStack()
+        traced = spanning.enter_context(span("request", headers=scope["headers"], attributes=about))
         try:
             await self.app(scope, receive, sent)
         finally:
             OPEN.dec()
             took = time.perf_counter() - begun
             endpoint = getattr(scope.get("endpoint"), "__name__", None) or "none"
+            if traced is not None:
+                traced.update_name(endpoint)
+                traced.set_attribute("http.response.status_code", status or 499)
+            spanning.close()
             # 499: the client left before there was an answer
             REQUESTS.labels(endpoint, scope["method"] if scope["method"] in _METHODS else "other", status or 499).inc()
             SECONDS.labels(endpoint).observe(took)

@@ -11,6 +11,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.types.string import ByteaBinaryLoader
 
+from api.telemetry import span
 from gis.errors import DatabaseUnavailable
 from layers.access import DATABASE_ROLES, Principal
 from layers.database import translate
@@ -143,8 +144,9 @@ class Reader:
             told = await first.fetchone() if layer else None
             return told[-1] if told else None, await cursor.fetchall()
 
-        found = await self.replica.attempt(ask) if self.replica is not None else None
-        counter, rows = found[0] if found is not None else await self._ask(ask)
+        with span("database", attributes={"db.system.name": "postgresql"}):
+            found = await self.replica.attempt(ask) if self.replica is not None else None
+            counter, rows = found[0] if found is not None else await self._ask(ask)
         if principal.key_id and self.on_read is not None:
             self.on_read(principal, question.text, len(rows))
         return counter, rows
