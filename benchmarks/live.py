@@ -42,13 +42,14 @@ def main() -> None:
     parser.add_argument("--mode", default="fast")
     parser.add_argument("--changes", type=int, default=80)
     parser.add_argument("--write", action="store_true", help="also write the rows; replaces the stored results")
+    parser.add_argument("--rasters", action="store_true", help="with --write: also the rasters")
     options = parser.parse_args()
     settings = Settings()
     city = settings.city_config
     database = Database(resolve_database_url(settings))
     start = time.process_time()
     if options.write:
-        results = LiveResults(database, city, settings.home, mode=options.mode)
+        results = LiveResults(database, city, settings.home, mode=options.mode, rasters=options.rasters)
         live, state = results.live, results.state
     else:
         live = LiveCoverage.open(database, city, settings.home, mode=options.mode)

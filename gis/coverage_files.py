@@ -1,7 +1,8 @@
 """A coverage result as files: cloud-optimised GeoTIFFs by product and piece of land, and a description beside them."""
 
 import json
-import math
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from gis.errors import CRSMismatch, InputError, UnreadableFile
 from gis.raster import raster_size, read_mosaic, write_cog
 from gis.settings import CameraDefaults
 
-__all__ = ["read_coverage", "write_coverage"]
+__all__ = ["follow_coverage", "read_coverage", "write_coverage"]
 
 PIECE_CELLS = 4096
 DESCRIPTION = "coverage.json"
@@ -60,43 +61,153 @@ def write_coverage(
     for old in [*folder.glob("*.tif"), folder / DESCRIPTION]:
         old.unlink(missing_ok=True)
     per = piece_cells // CHUNK
-    pieces = sorted({(math.floor(row / per), math.floor(col / per)) for row, col in result.chunks})
-    n = len(result.densities_px_m)
-    names = [f"cameras at {d:g} px/m" for d in result.densities_px_m] + ["best density class"]
-    tags = {
-        "BAIGE_FINGERPRINT": result.fingerprint,
-        "BAIGE_MODE": result.mode,
-        "BAIGE_TARGET_HEIGHT_M": f"{result.target_height_m:g}",
-    }
-
-    def piece(key: tuple[int, int]) -> list[Path]:
-        rows = [k for k in result.chunks if (math.floor(k[0] / per), math.floor(k[1] / per)) == key]
-        r0, r1 = min(k[0] for k in rows), max(k[0] for k in rows) + 1
-        c0, c1 = min(k[1] for k in rows), max(k[1] for k in rows) + 1
-        counts = result.window(r0 * CHUNK, c0 * CHUNK, (r1 - r0) * CHUNK, (c1 - c0) * CHUNK)
-        paths = []
-        for number, product in enumerate(PRODUCTS):
-            part = counts[number * n : (number + 1) * n]
-            if not part.any():
-                continue
-            bands = np.concatenate([part, (part > 0).sum(axis=0, dtype=np.uint16)[None]])
-            small = bands.astype(np.uint8) if bands.max() < 256 else bands
-            path = folder / f"{product}_{r0 * CHUNK}_{c0 * CHUNK}.tif"
-            write_cog(
-                path,
-                small,
-                west_m=c0 * CHUNK * result.cell_m,
-                south_m=r0 * CHUNK * result.cell_m,
-                cell_m=result.cell_m,
-                crs=system,
-                names=names,
-                tags={**tags, "BAIGE_PRODUCT": product},
-            )
-            paths.append(path)
-        return paths
-
+    pieces = sorted({_piece_of(key, per) for key in result.chunks})
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        written = [path for paths in pool.map(piece, pieces) for path in paths]
+        done = pool.map(lambda piece: _write_piece(result, folder, piece, per, system), pieces)
+        written = [path for paths in done for path, _ in paths]
+    _describe(result, folder, [path.name for path in written], piece_cells)
+    return written
+
+
+def follow_coverage(
+    before: CoverageResult, after: CoverageResult, source: Path, folder: Path, *, crs: Any = None
+) -> list[Path]:
+    """Write a result of which most is as it was: rasters that are the same are shared with those of the result before.
+
+    Parameters
+    ----------
+    before : CoverageResult
+        What `write_coverage` (or this function) wrote to ``source``, which stays as it is.
+    after : CoverageResult
+    folder : Path
+        Is made. Files that did not change are hard links (copies, where the file system knows none), so that either folder can be deleted.
+    crs : CRS-like, optional
+        The analysis system, where the result does not know it.
+
+    Returns
+    -------
+    list of Path
+        The rasters that were written anew. The tag of the fingerprint in the others is that of the result that they were written for.
+
+    Raises
+    ------
+    CRSMismatch
+        No reference system is known.
+    UnreadableFile
+        ``source`` holds no result.
+    """
+    system = crs if crs is not None else after.crs
+    if system is None:
+        raise CRSMismatch("Coverage is not written without a reference system.", zh="没有坐标系，不能写出覆盖结果。")
+    try:
+        text = json.loads((Path(source) / DESCRIPTION).read_text(encoding="utf-8"))
+        old, piece_cells = [str(name) for name in text["files"]], int(text.get("piece_cells", PIECE_CELLS))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnreadableFile("There is no readable coverage result.", zh="没有可读的覆盖结果。") from error
+    per = piece_cells // CHUNK
+    differ = {
+        _piece_of(key, per)
+        for key in before.chunks.keys() | after.chunks.keys()
+        if before.chunks.get(key) != after.chunks.get(key)
+    }
+    Path(folder).mkdir(parents=True)
+    names, written = [], []
+    for name in old:
+        _, row, col = _place_of(name)
+        if _piece_of((row // CHUNK, col // CHUNK), per) not in differ:
+            _share(Path(source) / name, Path(folder) / name)
+            names.append(name)
+    for piece in sorted(differ):
+        for path, new in _write_piece(after, Path(folder), piece, per, system, before=before, source=Path(source)):
+            names.append(path.name)
+            if new:
+                written.append(path)
+    _describe(after, Path(folder), sorted(names), piece_cells)
+    return written
+
+
+def _piece_of(key: tuple[int, int], per: int) -> tuple[int, int]:
+    return key[0] // per, key[1] // per
+
+
+def _place_of(name: str) -> tuple[str, int, int]:
+    """Product, first row and first column of a raster from its name."""
+    product, row, col = name.removesuffix(".tif").rsplit("_", 2)
+    return product, int(row), int(col)
+
+
+def _share(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
+
+
+def _extent(result: CoverageResult, piece: tuple[int, int], per: int) -> tuple[int, int, int, int] | None:
+    """First row, end row, first column, end column of the chunks of a piece; None where there are none."""
+    keys = [
+        (row, col)
+        for row in range(piece[0] * per, (piece[0] + 1) * per)
+        for col in range(piece[1] * per, (piece[1] + 1) * per)
+        if (row, col) in result.chunks
+    ]
+    if not keys:
+        return None
+    rows, cols = [row for row, _ in keys], [col for _, col in keys]
+    return min(rows), max(rows) + 1, min(cols), max(cols) + 1
+
+
+def _write_piece(
+    result: CoverageResult,
+    folder: Path,
+    piece: tuple[int, int],
+    per: int,
+    system: Any,
+    *,
+    before: CoverageResult | None = None,
+    source: Path | None = None,
+) -> list[tuple[Path, bool]]:
+    """Rasters of a piece of land and whether each is new; products that are as they were ``before`` are shared with ``source``."""
+    extent = _extent(result, piece, per)
+    if extent is None:
+        return []
+    n = len(result.densities_px_m)
+    r0, r1, c0, c1 = extent
+    window = (r0 * CHUNK, c0 * CHUNK, (r1 - r0) * CHUNK, (c1 - c0) * CHUNK)
+    counts = result.window(*window)
+    known = before.window(*window) if before is not None and _extent(before, piece, per) == extent else None
+    paths = []
+    for number, product in enumerate(PRODUCTS):
+        part = counts[number * n : (number + 1) * n]
+        if not part.any():
+            continue
+        path = folder / f"{product}_{r0 * CHUNK}_{c0 * CHUNK}.tif"
+        same = known is not None and np.array_equal(known[number * n : (number + 1) * n], part)
+        paths.append((path, not same))
+        if same and source is not None:
+            _share(source / path.name, path)
+            continue
+        bands = np.concatenate([part, (part > 0).sum(axis=0, dtype=np.uint16)[None]])
+        small = bands.astype(np.uint8) if bands.max() < 256 else bands
+        write_cog(
+            path,
+            small,
+            west_m=c0 * CHUNK * result.cell_m,
+            south_m=r0 * CHUNK * result.cell_m,
+            cell_m=result.cell_m,
+            crs=system,
+            names=[f"cameras at {d:g} px/m" for d in result.densities_px_m] + ["best density class"],
+            tags={
+                "BAIGE_FINGERPRINT": result.fingerprint,
+                "BAIGE_MODE": result.mode,
+                "BAIGE_TARGET_HEIGHT_M": f"{result.target_height_m:g}",
+                "BAIGE_PRODUCT": product,
+            },
+        )
+    return paths
+
+
+def _describe(result: CoverageResult, folder: Path, files: list[str], piece_cells: int) -> None:
     description = {
         "cell_m": result.cell_m,
         "densities_px_m": result.densities_px_m,
@@ -113,10 +224,10 @@ def write_coverage(
         "surface_assumptions": result.surface_assumptions,
         "assumptions": result.assumptions,
         "software": result.software,
-        "files": [path.name for path in written],
+        "piece_cells": piece_cells,
+        "files": files,
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False, indent=1), encoding="utf-8")
-    return written
 
 
 def read_coverage(folder: Path) -> CoverageResult:
@@ -152,8 +263,8 @@ def read_coverage(folder: Path) -> CoverageResult:
     n, cell = len(result.densities_px_m), result.cell_m
     places: dict[tuple[int, int], list[tuple[int, Path]]] = {}
     for name in files:
-        product, south, west = name.removesuffix(".tif").rsplit("_", 2)
-        places.setdefault((int(south), int(west)), []).append((PRODUCTS.index(product), folder / name))
+        product, south, west = _place_of(name)
+        places.setdefault((south, west), []).append((PRODUCTS.index(product), folder / name))
     for (row, col), parts in places.items():
         rows, cols = raster_size(parts[0][1])
         counts = np.zeros((result.bands, rows, cols), dtype=np.uint16)

@@ -36,7 +36,7 @@ from grids.scene import Scene, read_scene
 from layers.access import SYSTEM, Principal
 from layers.database import Database
 from layers.frames import read_frame, replace_results
-from layers.rasters import register_coverage
+from layers.rasters import drop_coverage, register_coverage
 from layers.runs import run
 
 __all__ = [
@@ -180,8 +180,7 @@ def run_coverage(
                 cell_m=result.cell_m,
                 synthetic=current.synthetic,
             )
-        for path in old:
-            shutil.rmtree(home / "rasters" / path, ignore_errors=True)
+        drop_coverage(home, old)
         tell("writing the results", "写入结果", 1, 1)
         current.summary.update(figures(result, scene, tables))
         if "coverage_by_grid" in tables:

@@ -19,6 +19,9 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from gis.coverage import CoverageResult
+from gis.coverage_files import follow_coverage, write_coverage
+from gis.errors import Conflict, DatabaseUnavailable
 from gis.settings import CityConfig
 from grids.coverage import INPUT_LAYERS, Step, figures
 from grids.fairness import fairness
@@ -27,12 +30,14 @@ from grids.scene import read_cameras
 from layers.access import SYSTEM, Principal
 from layers.database import Database
 from layers.frames import change_results, replace_results
-from layers.rasters import register_coverage
-from layers.runs import Run, run
+from layers.rasters import drop_coverage, move_coverage, register_coverage
+from layers.runs import Run, latest_run, run
 
 __all__ = ["Followed", "LiveResults", "follow"]
 
 _INTERNAL = ["source", "owner"]
+#: Side of the rasters: a change writes up to four anew.
+_PIECE_CELLS = 1024
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,12 @@ class Followed:
 
 
 class LiveResults:
-    """Result layers of a database, kept up to date with its cameras.
+    """Result layers and rasters of a database, kept up to date with its cameras.
+
+    Parameters
+    ----------
+    rasters : bool
+        Also write the counts cell by cell as GeoTIFFs and keep them up to date (`gis.coverage_files.follow_coverage`).
 
     Raises
     ------
@@ -62,11 +72,13 @@ class LiveResults:
         mode: str = "exact",
         cell_m: float | None = None,
         workers: int | None = None,
+        rasters: bool = True,
         principal: Principal = SYSTEM,
         progress: Step | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> None:
         self._database, self._city = database, city
+        self._home, self._rasters = home, home / "rasters"
         parameters = {
             "mode": mode,
             "cell_m": cell_m or city.coverage.cell_m,
@@ -81,6 +93,11 @@ class LiveResults:
                 database, city, home, mode=mode, cell_m=cell_m, workers=workers, progress=progress, cancel=cancel
             )
             self.state = _named(self.live.start)
+            self._folder = f"coverage/{current.id}" if rasters else None
+            if self._folder is not None:
+                write_coverage(
+                    self.state.result, self._rasters / self._folder, crs=city.analysis_srid, piece_cells=_PIECE_CELLS
+                )
             with database.begin() as connection:
                 for layer, frame in self.state.tables.items():
                     replace_results(connection, layer, _outside(frame), run=current)
@@ -88,14 +105,13 @@ class LiveResults:
                 old = register_coverage(
                     connection,
                     run_id=current.id,
-                    folder=None,
+                    folder=self._folder,
                     srid=city.analysis_srid,
                     bounds=result.bounds,
                     cell_m=result.cell_m,
                     synthetic=current.synthetic,
                 )
-            for path in old:
-                shutil.rmtree(home / "rasters" / path, ignore_errors=True)
+            drop_coverage(home, old)
             current.summary.update(figures(result, self.live.scene, _strip(self.state.tables)))
             if "coverage_by_grid" in self.state.tables:
                 current.summary["fairness"] = fairness(self.state.tables["coverage_by_grid"])
@@ -123,12 +139,61 @@ class LiveResults:
         return done
 
     def write(self, gone: list[str], now: gpd.GeoDataFrame) -> Followed:
-        """Follow one change and write the rows that differ, all in one transaction."""
+        """Follow one change and write the rows that differ, all in one transaction; with it other rasters become the known ones.
+
+        Raises
+        ------
+        Conflict
+            Another run has replaced the results since: there is nothing left to follow.
+        """
         started = time.process_time()
+        with self._database.begin(readonly=True) as connection:
+            if latest_run(connection, "coverage") != self.run.id:
+                raise _replaced()
         change = self.live.change(self.state, gone, now)
         state = _named(change.state)
+        folder = self._write_rasters(state.result)
+        try:
+            written, old = self._write_rows(state, folder)
+        except DatabaseUnavailable:
+            raise  # it may have been lost after the commit: then the row needs its files
+        except BaseException:
+            if folder is not None:
+                shutil.rmtree(self._rasters / folder, ignore_errors=True)
+            raise
+        if folder is not None:
+            drop_coverage(self._home, [old] if old is not None else [], keep=folder)
+            self._folder = folder
+        self.state = state
+        self.rounds += 1
+        return Followed(len(set(gone) | set(now["id"])), written, time.process_time() - started)
+
+    def _write_rasters(self, result: CoverageResult) -> str | None:
+        """Rasters of a result in a folder of their own, which is not known yet; None where none are kept or nothing differs."""
+        if self._folder is None or _told(result) == _told(self.state.result):
+            return None
+        folder = f"coverage/{self.run.id}.{self.rounds + 1}"
+        shutil.rmtree(self._rasters / folder, ignore_errors=True)
+        follow_coverage(
+            self.state.result,
+            result,
+            self._rasters / self._folder,
+            self._rasters / folder,
+            crs=self._city.analysis_srid,
+        )
+        return folder
+
+    def _write_rows(self, state: LiveState, folder: str | None) -> tuple[dict[str, int], str | None]:
+        """Rows written by layer, and the folder of the rasters that are no longer known."""
         written: dict[str, int] = {}
+        old_folder: str | None = None
         with self._database.begin() as connection:
+            if folder is not None:
+                old_folder = move_coverage(
+                    connection, run_id=self.run.id, folder=folder, bounds=state.result.bounds
+                )
+                if old_folder is None:
+                    raise _replaced()
             for layer, frame in state.tables.items():
                 old, new, same = _differences(self.state.tables[layer], frame)
                 if len(old) or len(new) or same:
@@ -141,9 +206,18 @@ class LiveResults:
                 ),
                 {"id": self.run.id, "more": json.dumps({"changes_followed": self.rounds + 1})},
             )
-        self.state = state
-        self.rounds += 1
-        return Followed(len(set(gone) | set(now["id"])), written, time.process_time() - started)
+        return written, old_folder
+
+
+def _replaced() -> Conflict:
+    return Conflict(
+        "Another coverage run has replaced the results that are followed: start following again.",
+        zh="跟随的结果已被另一次覆盖计算替换，请重新开始跟随。",
+    )
+
+
+def _told(result: CoverageResult) -> tuple[object, ...]:
+    return result.fingerprint, result.rejected, result.tally
 
 
 def follow(

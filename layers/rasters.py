@@ -36,7 +36,9 @@ __all__ = [
     "dem_parts",
     "dem_rasters",
     "dem_window",
+    "drop_coverage",
     "find_raster",
+    "move_coverage",
     "publish",
     "register_coverage",
     "remove_raster",
@@ -362,6 +364,53 @@ def register_coverage(
         },
     )
     return [str(path) for path in old]
+
+
+def drop_coverage(home: Path, paths: Sequence[str], *, keep: str | None = None) -> None:
+    """Delete folders of coverage rasters that are no longer known, with what a broken-off follower of the same run left beside.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Relative to ``BAIGE_HOME/rasters``; ``keep`` is the folder of the same run that is known.
+    """
+    for path in paths:
+        folder = home / "rasters" / path
+        run = folder.name.split(".")[0]
+        for rest in [folder, *folder.parent.glob(f"{run}.*")]:
+            if keep is None or rest != home / "rasters" / keep:
+                shutil.rmtree(rest, ignore_errors=True)
+
+
+def move_coverage(connection: Connection, *, run_id: uuid.UUID, folder: str, bounds: Bounds) -> str | None:
+    """Make other rasters of the same coverage run known; returns the folder of those before, to be deleted after the commit.
+
+    Parameters
+    ----------
+    folder : str
+        Relative to ``BAIGE_HOME/rasters``.
+    bounds : tuple of float
+        West, south, east, north in the system that they were registered in.
+
+    Returns
+    -------
+    str or None
+        None when the known rasters are not of this run: nothing is changed then.
+    """
+    old = connection.execute(
+        sa.text("SELECT path FROM baige_sys.raster WHERE kind = 'coverage' AND run_id = :run FOR UPDATE"), {"run": run_id}
+    ).scalar()
+    if old is None:
+        return None
+    west, south, east, north = bounds
+    connection.execute(
+        sa.text(
+            "UPDATE baige_sys.raster SET path = :path, west = :west, south = :south, east = :east, north = :north,"
+            " created_at = clock_timestamp() WHERE kind = 'coverage' AND run_id = :run"
+        ),
+        {"path": folder, "west": west, "south": south, "east": east, "north": north, "run": run_id},
+    )
+    return str(old)
 
 
 def remove_raster(database: Database, home: Path, name: str, *, principal: Principal = SYSTEM) -> None:

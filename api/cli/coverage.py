@@ -83,12 +83,18 @@ def run(app: AppContext, mode: str, cell_m: float | None, workers: int | None, r
     help="Seconds between looks at the register. 检查间隔（秒）。",
 )  # fmt: skip
 @click.option("--once", is_flag=True, help="Stop after the first look. 只检查一次。")
+@click.option(
+    "--rasters/--no-rasters", default=True, show_default=True,
+    help="Write the counts as GeoTIFFs and keep them up to date. 是否输出栅格并持续更新。",
+)  # fmt: skip
 @pass_app
-def follow(app: AppContext, mode: str, cell_m: float | None, workers: int | None, every_s: float, once: bool) -> None:
-    """Compute coverage, then keep its layers up to date with the cameras. 计算覆盖，并随摄像机变化持续更新结果图层。
+def follow(
+    app: AppContext, mode: str, cell_m: float | None, workers: int | None, every_s: float, once: bool, rasters: bool
+) -> None:
+    """Compute coverage, then keep its layers and rasters up to date with the cameras. 计算覆盖，并随摄像机变化持续更新结果图层与栅格。
 
-    Runs until it is broken off (Ctrl-C). The counts cell by cell are kept in memory and not written as GeoTIFFs.
-    持续运行，按 Ctrl-C 结束；逐像元计数只在内存中，不输出栅格。
+    Runs until it is broken off (Ctrl-C).
+    持续运行，按 Ctrl-C 结束。
     """
     from grids.live_store import Followed, LiveResults
     from grids.live_store import follow as keep_following
@@ -101,6 +107,7 @@ def follow(app: AppContext, mode: str, cell_m: float | None, workers: int | None
             mode=mode,
             cell_m=cell_m,
             workers=workers,
+            rasters=rasters,
             progress=_on_bar(app, bar),
         )
 

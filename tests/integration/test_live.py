@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from api.cli import main
-from gis.coverage import compute
+from gis.coverage import CoverageResult, compute
+from gis.coverage_files import read_coverage
 from gis.errors import Conflict, InputError, NotFound
 from gis.settings import CityConfig
 from grids.coverage import run_coverage, work_out
@@ -232,13 +233,24 @@ def stored(database: Database) -> dict[str, pd.DataFrame]:
     return found
 
 
+def known_raster(database: Database) -> tuple[str, object]:
+    with database.begin(readonly=True) as connection:
+        row = connection.exec_driver_sql("SELECT path, created_at FROM baige_sys.raster WHERE kind = 'coverage'").one()
+    return str(row[0]), row[1]
+
+
+def raster(database: Database, home: Path) -> CoverageResult:
+    """The counts in the rasters that the database knows."""
+    return read_coverage(home / "rasters" / known_raster(database)[0])
+
+
 CHANGES = (
     "UPDATE baige.camera_site SET net_status = 'on' WHERE device_code LIKE '%000001'",
     "UPDATE baige.camera_site SET azimuth_deg = 270 WHERE device_code LIKE '%000003'",
     f"UPDATE baige.camera_site SET geom = ST_Transform(ST_SetSRID(ST_MakePoint({EAST + 205}, {NORTH + 60}), 4546), 4490)"
     " WHERE device_code LIKE '%000002'",
     "INSERT INTO baige.camera_site SELECT (jsonb_populate_record(NULL::baige.camera_site, to_jsonb(c) || jsonb_build_object("
-    "'id', gen_random_uuid(), 'device_code', '42050200001321000077', 'azimuth_deg', 10))).*"
+    "'id', '00000000-0000-4000-8000-000000000077', 'device_code', '42050200001321000077', 'azimuth_deg', 10))).*"
     " FROM baige.camera_site c WHERE device_code LIKE '%000004'",
     "UPDATE baige.camera_site SET device_state = 'removed' WHERE device_code LIKE '%000000'",
     "UPDATE baige.camera_site SET name_zh = '别名' WHERE device_code LIKE '%000004'",
@@ -262,13 +274,14 @@ def test_stored_results_follow_the_register(
             done = results.catch_up()
             assert done is not None
             assert done.cameras == 1
-            followed.append((stored(place), done))
+            followed.append((stored(place), raster(place, home), done))
         rounds: list[Followed] = []
         with place.begin() as connection:
             connection.execute(sa.text("UPDATE baige.camera_site SET net_status = 'off'"))
         follow(results, every_s=0.0, told=rounds.append, cancel=lambda: bool(rounds))
         assert rounds[0].rows["coverage_gap"] > 0
-        all_off = stored(place)
+        all_off, all_off_counts = stored(place), raster(place, home)
+        assert len(list((home / "rasters" / "coverage").iterdir())) == 1, "folders of states before are gone"
         with place.begin(readonly=True) as connection:
             run_ids = {
                 str(row[0]) for row in connection.exec_driver_sql("SELECT DISTINCT run_id FROM baige.coverage_gap")
@@ -282,17 +295,20 @@ def test_stored_results_follow_the_register(
         with place.begin() as connection:
             connection.execute(sa.text("DELETE FROM baige.camera_site"))
             connection.execute(sa.text("INSERT INTO baige.camera_site SELECT * FROM public.kept"))
-        for change, (rows, _) in zip(CHANGES, followed, strict=True):
+        for change, (rows, counts, _) in zip(CHANGES, followed, strict=True):
             with place.begin() as connection:
                 connection.execute(sa.text(change))
-            run_coverage(place, city, home, rasters=False, workers=1)
+            report = run_coverage(place, city, home, rasters=False, workers=1)
+            assert counts.same_as(report.result), change
+            assert counts.fingerprint == report.result.fingerprint, change
+            assert (counts.cameras, counts.tally) == (report.result.cameras, report.result.tally)
             for layer, expected in stored(place).items():
                 pd.testing.assert_frame_equal(
                     rows[layer], expected, check_exact=True, obj=f"{layer} after {change[:40]}"
                 )
         with place.begin() as connection:
             connection.execute(sa.text("UPDATE baige.camera_site SET net_status = 'off'"))
-        run_coverage(place, city, home, rasters=False, workers=1)
+        assert all_off_counts.same_as(run_coverage(place, city, home, rasters=False, workers=1).result)
         for layer, expected in stored(place).items():
             pd.testing.assert_frame_equal(all_off[layer], expected, check_exact=True, obj=layer)
     finally:
@@ -300,6 +316,41 @@ def test_stored_results_follow_the_register(
             connection.execute(sa.text("DELETE FROM baige.camera_site"))
             connection.execute(sa.text("INSERT INTO baige.camera_site SELECT * FROM public.kept"))
             connection.execute(sa.text("DROP TABLE public.kept"))
+
+
+def test_rasters_and_rows_change_together_or_not_at_all(
+    place: Database, city: CityConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = LiveResults(place, city, tmp_path, workers=1)
+    first, made_at = known_raster(place)
+    row = results.state.cameras[results.state.cameras["net_status"] == "on"].iloc[[0]]
+    off = row.assign(net_status="off")
+    with monkeypatch.context() as broken:
+
+        def fail(*_: object, **__: object) -> int:
+            raise InputError("broken off", zh="中断")
+
+        broken.setattr("grids.live_store.change_results", fail)
+        with pytest.raises(InputError):
+            results.write(list(row["id"]), off)
+    assert known_raster(place) == (first, made_at)
+    assert [path.name for path in (tmp_path / "rasters" / "coverage").iterdir()] == [Path(first).name]
+    assert raster(place, tmp_path).same_as(results.state.result)
+    results.write(list(row["id"]), off)
+    second, then = known_raster(place)
+    assert second != first
+    assert then > made_at
+    assert raster(place, tmp_path).same_as(results.state.result)
+    # a run made by another process in between: its results stay, these are no longer followed
+    report = run_coverage(place, city, tmp_path, workers=1)
+    rows = stored(place)
+    with pytest.raises(Conflict):
+        results.write(list(row["id"]), row)
+    for layer, expected in stored(place).items():
+        pd.testing.assert_frame_equal(rows[layer], expected, obj=layer)
+    assert known_raster(place)[0] == f"coverage/{report.run_id}"
+    assert raster(place, tmp_path).same_as(report.result)
+    assert len(list((tmp_path / "rasters" / "coverage").iterdir())) == 1
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -8,7 +8,8 @@ from rasterio.transform import from_origin
 
 from gis.cameras import prepare
 from gis.coverage import compute
-from gis.coverage_files import read_coverage, write_coverage
+from gis.coverage_files import follow_coverage, read_coverage, write_coverage
+from gis.coverage_update import update
 from gis.errors import CRSMismatch, InputError, LimitExceeded, UnreadableFile
 from gis.raster import polygons_of, raster_size, read_mosaic, read_terrain, write_cog
 from gis.visibility import Surface, Terrain
@@ -153,6 +154,43 @@ def test_coverage_survives_its_files(tmp_path):
     small = compute(prepare(columns, crs=4546).take([0]), Surface(cell_m=1.0, terrain=terrain))
     write_coverage(small, tmp_path / "run")
     assert read_coverage(tmp_path / "run").same_as(small)
+
+
+def test_files_that_follow_a_change_equal_those_written_anew(tmp_path):
+    rng = np.random.default_rng(4)
+    n = 30
+    columns = {"x": 500_000 + rng.uniform(0, 1200, n), "y": 3_400_000 + rng.uniform(0, 1200, n), "azimuth_deg": rng.uniform(0, 360, n)}
+    table = prepare({**columns, "net_status": ["on"] * n}, crs=4546)
+    surface = Surface(cell_m=1.0)
+    state = compute(table, surface)
+    folder = tmp_path / "0"
+    write_coverage(state, folder, piece_cells=512)
+    changes = [
+        (table.take([0]), table.switched([0], 0).take([0])),  # off: what is installed stays as it is
+        (table.take([1]), None),
+        (None, prepare({"x": [503_000.0], "y": [3_400_000.0], "id": ["far"]}, crs=4546)),
+        (prepare({"x": [503_000.0], "y": [3_400_000.0], "id": ["far"]}, crs=4546), None),
+    ]
+    for step, (gone, new) in enumerate(changes, start=1):
+        before, old = state, {path.name: path.read_bytes() for path in folder.iterdir()}
+        state = update(state, surface, before=gone, after=new).result
+        written = follow_coverage(before, state, folder, tmp_path / str(step))
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == old, "the files before stay"
+        folder = tmp_path / str(step)
+        assert read_coverage(folder).same_as(state)
+        assert read_coverage(folder).fingerprint == state.fingerprint
+        anew = write_coverage(state, tmp_path / f"anew-{step}", piece_cells=512)
+        assert {path.name for path in folder.glob("*.tif")} == {path.name for path in anew}
+        for path in anew:
+            with rasterio.open(path) as one, rasterio.open(folder / path.name) as other:
+                assert one.profile == other.profile
+                np.testing.assert_array_equal(one.read(), other.read())
+        if step < 4:
+            assert 0 < len(written) < len(anew)
+        if step == 1:
+            assert all("online" in path.name for path in written)
+    with pytest.raises(UnreadableFile):
+        follow_coverage(state, state, tmp_path / "nowhere", tmp_path / "other")
 
 
 def test_coverage_files_that_are_missing_or_without_system_are_refused(tmp_path):
