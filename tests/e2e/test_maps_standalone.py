@@ -8,6 +8,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from layers.catalogue import built_in
@@ -148,3 +149,12 @@ def test_gallery_leads_to_the_maps(tab: Page, gallery: Path) -> None:
     tab.get_by_role("link", name="Schools and their zones").click()
     tab.wait_for_selector("body.bg-ready")
     assert tab.locator("h1").inner_text() == "Schools and their zones"
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+@pytest.mark.parametrize("page", ["index.html", "coverage.html"])
+def test_no_serious_fault_of_accessibility(tab: Page, gallery: Path, page: str, lang: str) -> None:
+    tab.goto((gallery / page).as_uri() + f"?lang={lang}")
+    tab.wait_for_selector("body.bg-ready" if page != "index.html" else "a[href*='coverage.html']")
+    found = [v for v in Axe().run(tab).response["violations"] if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0].get("failureSummary", "")[:200]) for v in found] == []

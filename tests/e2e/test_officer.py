@@ -156,11 +156,11 @@ def keys(database: Database) -> dict[str, str]:
     found = {}
     with database.begin() as connection:
         Database.script(connection, ROWS)
-        for role in ("officer", "spare", "viewer"):
+        for role in ("officer", "spare", "viewer", "late"):
             key_id, found[role] = new_key()
             connection.execute(
                 sa.text("INSERT INTO baige_sys.api_key (id, secret_sha256, role, district) VALUES (:i, :s, :r, :d)"),
-                {"i": key_id, "s": hash_secret(found[role]), "r": "officer" if role == "spare" else role, "d": DISTRICT},
+                {"i": key_id, "s": hash_secret(found[role]), "r": "officer" if role in ("spare", "late") else role, "d": DISTRICT},
             )
     return found
 
@@ -399,6 +399,19 @@ def test_revoked_key_and_refused_record_wait_and_say_why(tab: Page, desk: Desk, 
     tab.get_by_role("button", name="再试").click()
     expect(tab.locator("#ask .queue li")).to_have_count(0)
     assert len(rows(database, 12)) == 1
+
+
+def test_expired_key_is_said_and_another_log_in_goes_on(tab: Page, desk: Desk, keys: dict[str, str], database: Database) -> None:
+    log_in(tab, desk, keys["late"])
+    with database.begin() as connection:
+        sql = "UPDATE baige_sys.api_key SET expires_at = now() - interval '1 second' WHERE secret_sha256 = :s"
+        connection.execute(sa.text(sql), {"s": hash_secret(keys["late"])})
+    time.sleep(1.5)  # a good key is trusted for a second
+    tab.locator("#outfalls button").first.click()
+    expect(tab.locator("#said")).to_contain_text("密钥无效或已过期")
+    expect(tab.locator("#key")).to_contain_text("登录")
+    log_in(tab, desk, keys["officer"])
+    expect(tab.locator("#officer-number")).to_contain_text("12")
 
 
 def test_finding_with_its_band_and_a_waiver(tab: Page, desk: Desk, keys: dict[str, str], database: Database) -> None:

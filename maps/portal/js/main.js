@@ -1,6 +1,6 @@
 // Puts the parts together.
 import { both, byId, el, labelled, lang, setLanguage, tell } from "./dom.js";
-import { login, logout, readSession, session } from "./server.js";
+import { login, logout, readSession, Refused, session } from "./server.js";
 import { forgetOutfalls } from "./outfalls.js";
 import { catalogue, readCatalogue, title } from "./catalogue.js";
 import { canDraw, makeMap, map, setLayer, sortLayers } from "./map.js";
@@ -80,7 +80,7 @@ function askKey() {
 
 function heading() {
   byId("city").replaceChildren(title(catalogue.city));
-  byId("key").replaceChildren(session.authenticated ? roleOf(session.role) : catalogue.role === "public" ? both("登录", "Log in") : roleOf(catalogue.role), session.district ? ` ${session.district}` : "");
+  byId("key").replaceChildren(session.authenticated ? roleOf(session.role) : catalogue.role === "public" || catalogue.authenticated ? both("登录", "Log in") : roleOf(catalogue.role), session.district ? ` ${session.district}` : "");
   document.title = `${lang() === "zh" ? "百格" : "Baige"} · ${title(catalogue.city)}`;
   const notices = [];
   if (catalogue.synthetic) notices.push(both("合成数据，不是真实情况", "Synthetic data, not the real state of affairs"));
@@ -160,6 +160,9 @@ async function start() {
   if (state.picked) openFeature(...state.picked.split("/")).catch(closeDetail);
   document.body.dataset.ready = "yes";
 }
+
+// What the server refused has been said where it was asked for.
+window.addEventListener("unhandledrejection", (event) => { if (event.reason instanceof Refused) event.preventDefault(); });
 
 start().catch((error) => {
   if (error.status === undefined) {

@@ -29,18 +29,33 @@ export async function ask(path, { signal, quiet = false, again = false, ...optio
     await readSession().catch(() => {});
     if (session.csrf !== before) return ask(path, { signal, quiet, again: true, ...options });
   }
+  // A key that has run out makes a visitor of us, who is not told that there is anything: ask whether that is it.
+  if ([403, 404].includes(response.status) && session.authenticated && !again && path !== "/portal/session") {
+    await readSession().catch(() => {});
+    if (!session.authenticated) { outOfSession(); throw new Refused(401, "no session"); }
+  }
   if (!response.ok) {
     const problem = await response.json().catch(() => ({}));
     const text = problem.detail || problem.title || String(response.status);
     if (response.status === 401) {
       Object.assign(session, { authenticated: false, csrf: "", known: false });
       document.dispatchEvent(new CustomEvent("baige:session"));
-      tell("密钥无效或已过期，请重新输入。", "The key is not valid or has expired; enter it again.", { bad: true, stay: true });
+      outOfSession();
     } else if (!quiet) tell(text, text, { bad: true });
     throw new Refused(response.status, text);
   }
   return response;
 }
+
+const outOfSession = () => tell("密钥无效或已过期，请重新输入。", "The key is not valid or has expired; enter it again.", { bad: true, stay: true });
+
+// While nobody asks anything: tiles and lists would fall silent one by one.
+const CHECK_MS = 60000;
+setInterval(async () => {
+  if (!session.authenticated || document.hidden) return;
+  await readSession().catch(() => {});
+  if (session.known && !session.authenticated) outOfSession();
+}, CHECK_MS);
 
 export async function readSession() {
   const found = await (await ask("/portal/session", { quiet: true })).json();

@@ -33,6 +33,8 @@ from tests.integration.test_access.leaks import (
 )
 from tests.integration.test_api.conftest import running
 
+pytestmark = pytest.mark.filterwarnings("ignore:Measured")  # a reader says of the river axis that it drops the measures
+
 #: Crawled in every way: with hidden columns, with a second geometry, restricted, public, without places, results.
 LAYERS = ("camera_site", "camera_view", "outfall_sample", "school", "sensitive_place")
 FULL = os.environ.get("BAIGE_LEAK_TEST") == "full"
