@@ -162,7 +162,8 @@ class LiveResults:
                 shutil.rmtree(self._rasters / folder, ignore_errors=True)
             raise
         if folder is not None:
-            drop_coverage(self._home, [old] if old is not None else [], keep=folder)
+            # the set before stays until the next change: who has read its name (a backup, a map) can read its files
+            drop_coverage(self._home, [folder], keep=[folder, *([] if old is None else [old])])
             self._folder = folder
         self.state = state
         self.rounds += 1

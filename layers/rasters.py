@@ -366,19 +366,20 @@ def register_coverage(
     return [str(path) for path in old]
 
 
-def drop_coverage(home: Path, paths: Sequence[str], *, keep: str | None = None) -> None:
+def drop_coverage(home: Path, paths: Sequence[str], *, keep: Sequence[str] = ()) -> None:
     """Delete folders of coverage rasters that are no longer known, with what a broken-off follower of the same run left beside.
 
     Parameters
     ----------
     paths : sequence of str
-        Relative to ``BAIGE_HOME/rasters``; ``keep`` is the folder of the same run that is known.
+        Relative to ``BAIGE_HOME/rasters``; ``keep`` are folders of the same run that stay.
     """
+    stay = {home / "rasters" / path for path in keep}
     for path in paths:
         folder = home / "rasters" / path
         run = folder.name.split(".")[0]
-        for rest in [folder, *folder.parent.glob(f"{run}.*")]:
-            if keep is None or rest != home / "rasters" / keep:
+        for rest in folder.parent.glob(f"{run}*"):
+            if rest not in stay:
                 shutil.rmtree(rest, ignore_errors=True)
 
 
