@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.access import principal_of
 from api.asking import reject_unknown
 from api.state import State
-from api.telemetry import span
+from api.telemetry import span, tracing
 from gis.errors import BackendError, Forbidden, Unauthorized
 
 __all__ = ["JsonFormatter", "Observed", "get_metrics", "redacted", "set_up_logs"]
@@ -134,9 +134,11 @@ class Observed:
             await send(message)
 
         OPEN.inc()
-        about = {"http.request.method": scope["method"], "url.path": redacted(scope["path"]), "baige.request_id": scope["baige.request_id"]}
         spanning = ExitStack()
-        traced = spanning.enter_context(span("request", headers=scope["headers"], attributes=about))
+        traced = None
+        if tracing():
+            about = {"http.request.method": scope["method"], "url.path": redacted(scope["path"]), "baige.request_id": scope["baige.request_id"]}
+            traced = spanning.enter_context(span("request", headers=scope["headers"], attributes=about))
         try:
             await self.app(scope, receive, sent)
         finally:

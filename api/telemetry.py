@@ -12,7 +12,7 @@ from typing import Any
 
 from gis.errors import ConfigError
 
-__all__ = ["set_up_traces", "span"]
+__all__ = ["set_up_traces", "span", "tracing"]
 
 _tracer: Any = None
 _extract: Any = None
@@ -57,6 +57,11 @@ def set_up_traces() -> bool:
     trace.set_tracer_provider(provider)
     _tracer, _extract = trace.get_tracer("baige"), propagate.extract
     return True
+
+
+def tracing() -> bool:
+    """Whether spans are made."""
+    return _tracer is not None
 
 
 def span(
