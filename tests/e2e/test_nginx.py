@@ -36,6 +36,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def until(found: Callable[[], Any], seconds: float = 90) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := found()):
@@ -113,7 +118,7 @@ def behind(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     made = Behind(https, http, server, environment, ssl.create_default_context(cafile=str(cert)), log, process)
     try:
         with made.client() as client:
-            until(lambda: (folder / "pid").exists())
+            until(lambda: listens(http))
             away = client.get("/readyz")  # nobody is there yet
             assert away.status_code == 503 and away.headers["retry-after"] == "5"
             until(lambda: client.get("/readyz").status_code == 200)
