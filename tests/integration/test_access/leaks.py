@@ -95,6 +95,8 @@ class City:
     """The markers, by what they look like in an answer."""
 
     markers: dict[str, Marker] = field(default_factory=dict)
+    #: Of a place in metres, the other coordinate: one by itself may be any number, or a corner of the grid that a tile is rounded to.
+    partners: dict[str, str] = field(default_factory=dict)
     rows: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     then: str = ""
@@ -134,8 +136,11 @@ def _place(city: City, kind: str, make: Any) -> str:
         city.add(f"y{y:.5f}", make(f"{y:.5f}"))
         for srid in _SYSTEMS.values():
             there = _transformer(srid).transform(x, y)
-            for axis, value in zip("xy", there, strict=True):
-                city.markers.setdefault(f"{axis}{srid}:{value:.1f}", make(f"{value:.1f}"))
+            keys = [f"{axis}{srid}:{value:.1f}" for axis, value in zip("xy", there, strict=True)]
+            for key, partner in (keys, keys[::-1]):
+                if key not in city.markers:
+                    city.markers[key] = make(key.partition(":")[2])
+                    city.partners[key] = partner
     text = [f"{x:.5f} {y:.5f}" for x, y in corners]
     ring = f"(({', '.join([*text, text[0]])}))"
     line = f"({text[0]}, {text[2]})"
@@ -383,7 +388,7 @@ def found_in(city: City, body: bytes, media: str, path: str) -> set[str]:
         near += [f"{axis}{value:.5f}" for axis in "xy"]
         near += [f"{axis}{srid}:{round(value, 1) + step:.1f}" for axis in "xy" for srid in _SYSTEMS.values() for step in (-0.1, 0.0, 0.1)]
         found.update(key for key in near if key in city.markers)
-    return found
+    return {key for key in found if city.partners.get(key, key) in found}
 
 
 @dataclass(frozen=True)
