@@ -1,8 +1,8 @@
 """One camera changed, all results followed: ``BAIGE_HOME=… python -m benchmarks.live`` on a city that is built.
 
 Cameras are drawn and switched, turned, moved or taken out, one by one, in a warm process; the processor time of each change is told, without
-(``grids.live``) and with writing the rows to the database (``--write``: ``grids.live_store``). At the end counts and answers are compared
-with a full run.
+(``grids.live``) and with writing the rows to the database (``--write``: ``grids.live_store``), and with the rasters (``--rasters``), too. At the
+end counts, answers and rasters are compared with a full run.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import geopandas as gpd
 import numpy as np
 
 from gis.coverage import compute
+from gis.coverage_files import read_coverage
 from gis.settings import Settings
 from grids.coverage import work_out
 from grids.live import LiveCoverage
@@ -77,6 +78,8 @@ def main() -> None:
     more = {"target_height_m": city.coverage.target_height_m, "densities_px_m": city.coverage.densities_px_m}
     result = compute(table, scene.surface, mode=options.mode, **more)
     assert state.result.same_as(result)
+    if options.write and results.folder is not None:
+        assert read_coverage(settings.home / "rasters" / results.folder).same_as(result)
     full = work_out(result, table, scene, live.context, city, lambda *_: None)
     for layer, rows in full.tables.items():
         assert len(rows) == len(state.tables[layer]), layer

@@ -57,6 +57,11 @@ class LiveResults:
     rasters : bool
         Also write the counts cell by cell as GeoTIFFs and keep them up to date (`gis.coverage_files.follow_coverage`).
 
+    Attributes
+    ----------
+    folder : str or None
+        Where the rasters lie now, relative to ``BAIGE_HOME/rasters``.
+
     Raises
     ------
     Cancelled
@@ -93,10 +98,10 @@ class LiveResults:
                 database, city, home, mode=mode, cell_m=cell_m, workers=workers, progress=progress, cancel=cancel
             )
             self.state = _named(self.live.start)
-            self._folder = f"coverage/{current.id}" if rasters else None
-            if self._folder is not None:
+            self.folder = f"coverage/{current.id}" if rasters else None
+            if self.folder is not None:
                 write_coverage(
-                    self.state.result, self._rasters / self._folder, crs=city.analysis_srid, piece_cells=_PIECE_CELLS
+                    self.state.result, self._rasters / self.folder, crs=city.analysis_srid, piece_cells=_PIECE_CELLS
                 )
             with database.begin() as connection:
                 for layer, frame in self.state.tables.items():
@@ -105,7 +110,7 @@ class LiveResults:
                 old = register_coverage(
                     connection,
                     run_id=current.id,
-                    folder=self._folder,
+                    folder=self.folder,
                     srid=city.analysis_srid,
                     bounds=result.bounds,
                     cell_m=result.cell_m,
@@ -164,21 +169,21 @@ class LiveResults:
         if folder is not None:
             # the set before stays until the next change: who has read its name (a backup, a map) can read its files
             drop_coverage(self._home, [folder], keep=[folder, *([] if old is None else [old])])
-            self._folder = folder
+            self.folder = folder
         self.state = state
         self.rounds += 1
         return Followed(len(set(gone) | set(now["id"])), written, time.process_time() - started)
 
     def _write_rasters(self, result: CoverageResult) -> str | None:
         """Rasters of a result in a folder of their own, which is not known yet; None where none are kept or nothing differs."""
-        if self._folder is None or _told(result) == _told(self.state.result):
+        if self.folder is None or _told(result) == _told(self.state.result):
             return None
         folder = f"coverage/{self.run.id}.{self.rounds + 1}"
         shutil.rmtree(self._rasters / folder, ignore_errors=True)
         follow_coverage(
             self.state.result,
             result,
-            self._rasters / self._folder,
+            self._rasters / self.folder,
             self._rasters / folder,
             crs=self._city.analysis_srid,
         )
