@@ -150,3 +150,17 @@ def test_no_blocks_give_the_circle():
 def test_nonsense_is_refused(call):
     with pytest.raises(InputError):
         call()
+
+
+def test_threads_share_the_queries_and_change_nothing():
+    rng = np.random.default_rng(4)
+    shapes = np.array([shapely.box(x, y, x + 8, y + 6) for x, y in rng.uniform(0, 400, (120, 2))])
+    ready = Isovists(shapes, np.full(len(shapes), 20.0), eye_m=5.0)
+    whole = shapely.union_all(shapes)
+    places = rng.uniform(0, 400, (700, 2))
+    places = places[shapely.distance(whole, shapely.points(places)) > 0.05][:400]
+    alone = ready.rings(places[:, 0], places[:, 1], radius_m=np.linspace(20, 300, len(places)), workers=1)
+    for workers in (2, 3, 50):
+        shared = ready.rings(places[:, 0], places[:, 1], radius_m=np.linspace(20, 300, len(places)), workers=workers)
+        assert np.array_equal(alone[0], shared[0]) and np.array_equal(alone[1], shared[1])
+    assert len(alone[1]) == len(places) + 1
