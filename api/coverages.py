@@ -43,8 +43,8 @@ def read_scale(query: QueryParams) -> tuple[float, dict[int, int]]:
     return 1.0, sizes
 
 
-def cut(path: Path, box: Box | None, scale: tuple[float, dict[int, int]], *, cog: bool) -> bytes:
-    """The cells of a raster that touch a box of its own system, or all.
+def cut(path: Path | str, box: Box | None, scale: tuple[float, dict[int, int]], *, cog: bool, classes: bool = False) -> bytes:
+    """The cells of a raster that touch a box of its own system, or all. ``classes``: its values are classes, of which there is no mean.
 
     Raises
     ------
@@ -74,7 +74,8 @@ def cut(path: Path, box: Box | None, scale: tuple[float, dict[int, int]], *, cog
                 raise LimitExceeded(f"More than {MAX_CELLS} cells; give a smaller area or scale-factor.",
                                     zh=f"超过 {MAX_CELLS} 个像元，请缩小范围或使用 scale-factor。")  # fmt: skip
             thinned = (width, height) != (window.width, window.height)
-            values = source.read(1, window=window, out_shape=(height, width), resampling=Resampling.average if thinned else Resampling.nearest)
+            way = Resampling.average if thinned and not classes else Resampling.nearest
+            values = source.read(1, window=window, out_shape=(height, width), resampling=way)
             transform = source.window_transform(window) @ Affine.scale(window.width / width, window.height / height)
             profile: dict[str, Any] = {"driver": "GTiff", "width": width, "height": height, "count": 1, "dtype": source.dtypes[0], "crs": source.crs,
                                        "transform": transform, "nodata": source.nodata, "compress": "deflate"}  # fmt: skip

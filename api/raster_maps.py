@@ -19,6 +19,8 @@ __all__ = ["Background", "draw", "read_background"]
 Colour = tuple[int, int, int, int]
 #: Names and spans of the colours of matplotlib's scale that heights are drawn in: land only.
 _SCALE, _FROM = "terrain", 0.25
+#: Classes of pixel density, the coarsest first, in the colours of the coverage of units (`layers/catalogue/coverage_by_grid.toml`).
+_CLASSES: tuple[Colour, ...] = ((216, 218, 235, 255), (153, 142, 195, 255), (84, 39, 136, 255))
 
 
 class Background:
@@ -87,8 +89,8 @@ def _outside(box: Box, crs: ApiCRS, width: int, height: int) -> "np.ndarray[Any,
     return far if far.any() else None
 
 
-def draw(path: Path, box: Box, crs: ApiCRS, size: tuple[int, int], background: Background) -> bytes:
-    """A PNG of the box in the system ``crs``.
+def draw(path: Path | str, box: Box, crs: ApiCRS, size: tuple[int, int], background: Background, *, classes: bool = False) -> bytes:
+    """A PNG of the box in the system ``crs``. ``classes``: its values are classes of pixel density, 0 is background.
 
     Raises
     ------
@@ -102,8 +104,10 @@ def draw(path: Path, box: Box, crs: ApiCRS, size: tuple[int, int], background: B
     from rasterio.vrt import WarpedVRT
 
     width, height = size
+    if classes:
+        return _draw_classes(str(path), box, crs, size, background)
     try:
-        low, high = _range(str(path), path.stat().st_mtime)
+        low, high = _range(str(path), Path(path).stat().st_mtime)
         with (
             rasterio.open(path) as source,
             WarpedVRT(
@@ -117,8 +121,43 @@ def draw(path: Path, box: Box, crs: ApiCRS, size: tuple[int, int], background: B
     empty = np.ma.getmaskarray(values)
     share = np.clip((values.filled(low) - low) / max(high - low, 1e-9), 0, 1)
     picture = (matplotlib.colormaps[_SCALE](share * (1 - _FROM) + _FROM) * 255).astype(np.uint8)
+    return _png(picture, empty, background, _outside(box, crs, width, height))
+
+
+def _draw_classes(path: str, box: Box, crs: ApiCRS, size: tuple[int, int], background: Background) -> bytes:
+    """Read no finer than it is drawn, from the overviews of the files, then brought into the system of the picture by the nearest cell."""
+    import rasterio
+    from rasterio.transform import from_bounds
+    from rasterio.warp import Resampling, reproject, transform_bounds
+    from rasterio.windows import Window
+    from rasterio.windows import from_bounds as window_of
+
+    width, height = size
+    values = np.zeros((height, width), dtype=np.uint8)
+    try:
+        with rasterio.open(path) as source:
+            there = box if crs.srid == source.crs.to_epsg() else transform_bounds(f"EPSG:{crs.srid}", source.crs, *box, densify_pts=21)
+            window = window_of(*there, transform=source.transform).intersection(Window(0, 0, source.width, source.height))
+            window = window.round_offsets(pixel_precision=0).round_lengths(op="ceil", pixel_precision=0)
+            window = window.intersection(Window(0, 0, source.width, source.height))
+            whole = max((there[2] - there[0]) / source.res[0] / width, (there[3] - there[1]) / source.res[1] / height)
+            step = max(1, int(whole))
+            rows, columns = max(1, int(window.height) // step), max(1, int(window.width) // step)
+            read = source.read(1, window=window, out_shape=(rows, columns), resampling=Resampling.nearest)
+            lies = from_bounds(*source.window_bounds(window), columns, rows)
+            system = source.crs
+        target = from_bounds(*box, width, height)
+        reproject(read, values, src_transform=lies, src_crs=system, dst_transform=target, dst_crs=f"EPSG:{crs.srid}", resampling=Resampling.nearest)
+    except rasterio.errors.WindowError:
+        pass  # the product has nothing there
+    except rasterio.errors.RasterioError as error:
+        raise RasterReadFailed("The raster could not be read.", zh="栅格读取失败。") from error
+    picture = np.array(_CLASSES, dtype=np.uint8)[np.clip(values.astype(int), 1, len(_CLASSES)) - 1]
+    return _png(picture, values == 0, background, _outside(box, crs, width, height))
+
+
+def _png(picture: "np.ndarray[Any, Any]", empty: "np.ndarray[Any, Any]", background: Background, far: "np.ndarray[Any, Any] | None") -> bytes:
     picture[empty] = background.empty
-    far = _outside(box, crs, width, height)
     if far is not None:
         picture[far & empty] = background.void
     out = io.BytesIO()

@@ -16,6 +16,7 @@ from api.crs import CRS84, ApiCRS, epsg, layer_crs, read_crs
 from api.html import entries_page
 from api.raster_area import Box, Nothing, read_area, read_size
 from api.raster_maps import draw, read_background
+from api.raster_sets import mosaic, spread
 from api.state import State
 from gis.errors import InputError, NotFound
 from layers.access import Principal
@@ -42,7 +43,15 @@ async def known_rasters(state: State, principal: Principal) -> dict[str, dict[st
     # row-level security decides which there are
     rows = await state.reader.fetch(principal, Fragment(_SQL))
     found = [dict(zip(_KEYS, (v.decode() if isinstance(v, bytes) else v for v in row), strict=True)) for row in rows]
-    return {r["name"]: r for r in found if (state.settings.home / "rasters" / r["path"]).is_file()}
+    stored = state.settings.home / "rasters"
+    return {r["name"]: r for r in await asyncio.to_thread(lambda: [one for raster in found for one in _present(raster, stored / raster["path"])])}
+
+
+def _present(raster: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """The raster where its file is there; of a set of coverage its products."""
+    if path.is_file():
+        return [raster]
+    return spread(raster, path) if raster["kind"] == "coverage" else []
 
 
 async def _one(request: Request) -> tuple[State, dict[str, Any]]:
@@ -107,7 +116,7 @@ async def get_raster(request: Request) -> Response:
     return Response(orjson.dumps(described), media_type="application/json")
 
 
-async def _asked(request: Request, known: tuple[str, ...], formats: tuple[str, ...]) -> tuple[State, dict[str, Any], Path, str]:
+async def _asked(request: Request, known: tuple[str, ...], formats: tuple[str, ...]) -> tuple[State, dict[str, Any], Path | str, str]:
     query = request.query_params
     # subset may be given several times (Maps, requirement subset-definition H)
     several = {name for name, _ in query.multi_items() if name == "subset"}
@@ -116,7 +125,10 @@ async def _asked(request: Request, known: tuple[str, ...], formats: tuple[str, .
     if form not in formats:
         raise InputError(f"f: {', '.join(formats)}.", zh=f"f 应为 {'、'.join(formats)}。")
     state, found = await _one(request)
-    return state, found, state.settings.home / "rasters" / found["path"], form
+    path = state.settings.home / "rasters" / found["path"]
+    if "product" in found:
+        return state, found, await asyncio.to_thread(mosaic, path, found["product"], _extent(found)), form
+    return state, found, path, form
 
 
 def _extent(raster: dict[str, Any]) -> Box:
@@ -139,7 +151,7 @@ async def get_coverage(request: Request) -> Response:
         area = read_area(request.query_params, layer_crs(found["srid"], state.city.analysis_srid), srid=found["srid"], extent=_extent(found), crs=own)
     except Nothing:
         return Response(status_code=204)
-    body = await asyncio.to_thread(cut, path, area.box if area.asked else None, scale, cog=form == "cog")
+    body = await asyncio.to_thread(cut, path, area.box if area.asked else None, scale, cog=form == "cog", classes="product" in found)
     media = "image/tiff; application=geotiff" + ("; profile=cloud-optimized" if form == "cog" else "")
     return Response(body, headers=_placed(own, area.box), media_type=media)
 
@@ -156,5 +168,5 @@ async def get_map(request: Request) -> Response:
     except Nothing:
         return Response(status_code=204)
     box, width, height = read_size(query, area, offered)
-    body = await asyncio.to_thread(draw, path, box, crs, (width, height), background)
+    body = await asyncio.to_thread(draw, path, box, crs, (width, height), background, classes="product" in found)
     return Response(body, headers=_placed(crs, box), media_type="image/png")

@@ -9,10 +9,15 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+import sqlalchemy as sa
 from PIL import Image
 from rasterio.transform import from_origin
 
 from data.dem import load_dem
+from gis.coverage import CoverageResult, compute
+from gis.coverage_chunks import PRODUCTS
+from gis.coverage_files import write_coverage
+from gis.visibility_surface import Surface, Terrain
 from layers.rasters import remove_raster
 
 WEST, NORTH, CELL, COLUMNS, ROWS = 527_000.0, 3_397_000.0, 30.0, 120, 80
@@ -208,3 +213,65 @@ def test_coverage_faults_and_places_without_data(served: Any) -> None:
 def test_path_is_not_a_way_out(served: Any) -> None:
     assert served.get("/rasters/..%2F..%2Fetc%2Fpasswd/map", role="admin").status_code == 404
     assert not (Path(served.state.settings.home) / "etc").exists()
+
+
+PRODUCT = "coverage-confirmed_online"
+
+
+@pytest.fixture(scope="module")
+def seen(served: Any) -> Iterator[CoverageResult]:
+    """What twelve cameras see, stored as a run stores it, in several files."""
+    rng = np.random.default_rng(8)
+    corners = {"x": WEST + rng.uniform(0, 900, 12), "y": NORTH - rng.uniform(0, 900, 12)}
+    cameras = {
+        "id": [f"c{i}" for i in range(12)], **corners, "azimuth_deg": rng.uniform(0, 360, 12), "hfov_deg": np.full(12, 80.0),
+        "vfov_deg": np.full(12, 40.0), "tilt_deg": np.full(12, 15.0), "mount_height_m": np.full(12, 8.0), "view_dist_m": np.full(12, 90.0),
+        "res_w_px": np.full(12, 2560), "ptz_type": np.full(12, 3), "net_status": ["on"] * 11 + ["off"],
+    }  # fmt: skip
+    flat = Terrain(np.zeros((40, 40), np.float32), WEST - 300, NORTH + 300, 60.0, 60.0)
+    result = compute(cameras, Surface(cell_m=1.0, terrain=flat), densities_px_m=(20.0, 40.0, 80.0))
+    folder = served.state.settings.home / "rasters" / "coverage" / "seen.1"
+    write_coverage(result, folder, crs=4546, piece_cells=512)
+    bounds = set_bounds(result)
+    with served.database.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO baige_sys.raster (name, kind, path, srid, west, south, east, north, cell_m, classification)"
+                " VALUES ('coverage', 'coverage', 'coverage/seen.1', 4546, :w, :s, :e, :n, 1, 'internal')"
+            ),
+            dict(zip("wsen", bounds, strict=True)),
+        )
+    yield result
+    with served.database.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM baige_sys.raster WHERE name = 'coverage'")
+
+
+def set_bounds(result: CoverageResult) -> tuple[float, float, float, float]:
+    rows, columns = [row for row, _ in result.chunks], [column for _, column in result.chunks]
+    return min(columns) * 256.0, min(rows) * 256.0, (max(columns) + 1) * 256.0, (max(rows) + 1) * 256.0
+
+
+def test_the_coverage_of_a_run_is_a_raster_a_product(served: Any, seen: CoverageResult) -> None:
+    found = {r["id"]: r for r in served.get("/rasters", role="planner").json()["rasters"]}
+    assert {name for name in found if name.startswith("coverage-")} == {f"coverage-{product}" for product in PRODUCTS}
+    assert found[PRODUCT]["kind"] == "coverage"
+    assert not any("coverage" in r["id"] for r in served.get("/rasters").json()["rasters"]), "not for the public"
+    assert served.get(f"/rasters/{PRODUCT}/map").status_code == 404
+    west, south, east, north = set_bounds(seen)
+    answer = served.get(f"/rasters/{PRODUCT}/coverage", role="planner", bbox=f"{south},{west},{north},{east}", **{"bbox-crs": LOCAL})
+    values, transform = tiff(answer)
+    number = PRODUCTS.index("confirmed_online")
+    counts = seen.window(int(south), int(west), int(north - south), int(east - west))[number * 3 : number * 3 + 3]
+    assert (transform.c, transform.f) == (west, north)
+    assert np.array_equal(values.filled(0), (counts > 0).sum(axis=0)[::-1]) and set(np.unique(values)) == {0, 1, 2, 3}
+
+
+def test_the_map_of_coverage_is_drawn_by_class_and_clear_where_nobody_sees(served: Any, seen: CoverageResult) -> None:
+    west, south, east, north = set_bounds(seen)
+    box = {"bbox": f"{south},{west},{north},{east}", "bbox-crs": LOCAL, "crs": LOCAL, "width": int(east - west), "height": int(north - south)}
+    shown = picture(served.get(f"/rasters/{PRODUCT}/map", role="planner", **box))
+    values, _ = tiff(served.get(f"/rasters/{PRODUCT}/coverage", role="planner", bbox=box["bbox"], **{"bbox-crs": LOCAL}))
+    assert {tuple(c) for c in shown[values == 0]} == {(255, 255, 255, 0)}
+    assert [{tuple(c) for c in shown[values == n]} for n in (1, 2, 3)] == [{(216, 218, 235, 255)}, {(153, 142, 195, 255)}, {(84, 39, 136, 255)}]
+    far = served.get(f"/rasters/{PRODUCT}/coverage", role="planner", bbox="100,20,101,21")
+    assert far.status_code == 204
