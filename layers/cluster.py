@@ -291,11 +291,12 @@ class EmbeddedCluster:
         installation = find_installation()
         self._place(user)
         for leftover in self.base.glob("data.new*"):
-            shutil.rmtree(leftover)
+            # A killed process leaves its initdb at work for a moment: what it still writes is deleted the next time.
+            shutil.rmtree(leftover, ignore_errors=True)
         if self.data_dir.exists():
             # A data folder without PG_VERSION is nothing of ours that could be read; it is kept aside, not deleted.
             self.data_dir.rename(self.base / f"data.broken-{int(time.time())}")
-        fresh = self.base / "data.new"
+        fresh = self.base / f"data.new.{os.getpid()}.{time.time_ns()}"
         _log.info("Making the embedded database in %s", self.data_dir)
         command: list[str | Path] = [
             installation.bindir / "initdb",

@@ -1,5 +1,6 @@
 """The embedded cluster on real PostgreSQL: made, raced for, killed, broken, moved and taken back."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -237,6 +238,31 @@ def test_data_of_a_missing_version(own: EmbeddedCluster) -> None:
     (own.data_dir / "PG_VERSION").write_text("12\n")
     with pytest.raises(ConfigError, match="PostgreSQL 12"):
         own.start()
+
+
+def test_an_orphan_that_still_writes_is_in_nobodys_way(own: EmbeddedCluster) -> None:
+    """What made the data for a process that was killed lives on for a moment, and writes where the next one clears away."""
+    stop, written = threading.Event(), 0
+
+    def orphan() -> None:
+        nonlocal written
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                folder = own.base / "data.new" / "base" / "1"
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / str(written)).write_text("x")
+                written += 1
+
+    writer = threading.Thread(target=orphan)
+    writer.start()
+    try:
+        own.init()
+    finally:
+        stop.set()
+        writer.join()
+    assert written > 100 and (own.data_dir / "PG_VERSION").exists()
+    own.start()
+    assert ask(own.url(), "SELECT 1") == [(1,)]
 
 
 def test_lock_holder_that_dies_blocks_nobody(own: EmbeddedCluster) -> None:
