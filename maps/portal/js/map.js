@@ -71,6 +71,7 @@ export async function makeMap() {
   // The style stands before the first frame is drawn: what belongs on the map need not wait for that.
   await new Promise((done) => { if (map.isStyleLoaded()) done(); else map.once("style.load", done); });
   addPictures();
+  for (const source of ["picked", "scratch"]) setShapes(map, source, []);
   byId("map").querySelector("canvas").setAttribute("aria-label", "地图 Map");
 }
 
@@ -220,13 +221,16 @@ export function setOpacity(name, value) {
   }
 }
 
-export function highlight(geometry) {
-  map.getSource("picked").setData({ type: "FeatureCollection", features: geometry ? [{ type: "Feature", geometry, properties: {} }] : [] });
+// Shapes of our own on a map. Layers without any are switched off: each would cost a pass over the whole map.
+export function setShapes(of, source, features) {
+  if (!of.getSource(source)) return;
+  of.getSource(source).setData({ type: "FeatureCollection", features });
+  const wanted = features.length ? "visible" : "none";
+  for (const id of of.getLayersOrder()) if (of.getLayer(id).source === source && (of.getLayoutProperty(id, "visibility") ?? "visible") !== wanted) of.setLayoutProperty(id, "visibility", wanted);
 }
 
-export function scratch(features) {
-  map.getSource("scratch").setData({ type: "FeatureCollection", features });
-}
+export const highlight = (geometry) => setShapes(map, "picked", geometry ? [{ type: "Feature", geometry, properties: {} }] : []);
+export const scratch = (features) => setShapes(map, "scratch", features);
 
 export function boundsOf(geometry) {
   const box = new maplibregl.LngLatBounds();

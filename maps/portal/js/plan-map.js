@@ -1,5 +1,5 @@
 // The scenario on the map: changed cameras, what they see, and handles to drag and turn the one that is picked.
-import { map } from "./map.js";
+import { map, setShapes } from "./map.js";
 import { plan } from "./plan-store.js";
 
 const BLUE = "#0b5c8e", HANDLE_PX = 46, NOTHING = { type: "FeatureCollection", features: [] };
@@ -16,6 +16,7 @@ export function setUpPlanMap() {
   map.addLayer({ id: "plan-arm", type: "line", source: "plan-handles", filter: ["==", ["geometry-type"], "LineString"], paint: { "line-color": BLUE, "line-width": 2 } });
   map.addLayer({ id: "plan-move", type: "circle", source: "plan-handles", filter: ["==", ["get", "part"], "move"], paint: { "circle-radius": 11, "circle-color": BLUE, "circle-opacity": 0.25, "circle-stroke-color": BLUE, "circle-stroke-width": 2.5 } });
   map.addLayer({ id: "plan-turn", type: "circle", source: "plan-handles", filter: ["==", ["get", "part"], "turn"], paint: { "circle-radius": 8, "circle-color": "#ffffff", "circle-stroke-color": BLUE, "circle-stroke-width": 2.5 } });
+  for (const id of ["plan-views", "plan-rows", "plan-handles"]) setShapes(map, id, []);
 }
 
 export function drawRows() {
@@ -25,10 +26,10 @@ export function drawRows() {
     features.push(point([row.lon, row.lat], { camera: row.camera, action: row.action, state: row.state }));
     if (row.from && row.action === "move") features.push({ type: "Feature", properties: { camera: row.camera }, geometry: { type: "LineString", coordinates: [row.from, [row.lon, row.lat]] } });
   }
-  map.getSource("plan-rows").setData({ type: "FeatureCollection", features });
+  setShapes(map, "plan-rows", features);
 }
 
-export const drawViews = (found) => map.getSource("plan-views").setData(found || NOTHING);
+export const drawViews = (found) => setShapes(map, "plan-views", found?.features || []);
 
 // Where the turning handle stands: so many pixels from the camera, in its direction.
 export function drawHandles(picked) {
@@ -43,7 +44,7 @@ export function drawHandles(picked) {
       features.push(point(end, { part: "turn" }));
     }
   }
-  map.getSource("plan-handles").setData({ type: "FeatureCollection", features });
+  setShapes(map, "plan-handles", features);
 }
 
 const atPixel = (pixel, layers, slack = 6) => map.queryRenderedFeatures([[pixel.x - slack, pixel.y - slack], [pixel.x + slack, pixel.y + slack]], { layers: layers.filter((id) => map.getLayer(id)) })[0];

@@ -1,5 +1,5 @@
 // From street zoom, where each camera looks: nominal sectors, not cut by anything, only where the direction is known.
-import { map } from "./map.js";
+import { map, setShapes } from "./map.js";
 import { isOn } from "./layers.js";
 
 const LAYERS = ["camera_site", "site_proposal"], FROM_ZOOM = 15.5, MOST = 1200, METRE = 1 / 111320;
@@ -39,7 +39,7 @@ export function sectorsOn(map) {
     const now = JSON.stringify(features.length ? features : []);
     if (now === last) return;
     last = now;
-    map.getSource("sectors")?.setData({ type: "FeatureCollection", features });
+    setShapes(map, "sectors", features);
   };
   map.on("idle", draw);
   document.addEventListener("baige:layers", () => { if (map.getSource("sectors")) draw(); });
