@@ -23,7 +23,7 @@ _NUMERIC = ("num", "int")
 _VALUES = {
     "count": "coalesce(f.n, 0)::float8",
     "density": "coalesce(f.n, 0) / nullif(ST_Area(u.geom::geography) / 1e6, 0)",
-    "sum": "coalesce(f.total, 0)",
+    "sum": "CASE WHEN f.id IS NULL THEN 0 ELSE f.total END",  # nothing there is 0, values that nobody knows are not
     "mean": "f.mean",
 }
 
@@ -32,7 +32,8 @@ async def get_tally(request: Request) -> Response:
     """``{"units": {id of the unit: value}, "matched": features counted}``: ``?unit=street&measure=count|density|sum|mean``.
 
     A feature counts once, in the unit that holds its point on the surface (`ST_PointOnSurface`), under the asker's own rights. ``field``
-    for a sum or a mean; ``filter`` (CQL2) as for items. A unit without features has 0 as its count or sum and no mean.
+    for a sum or a mean; ``filter`` (CQL2) as for items. A unit without features has 0 as its count or sum and no mean;
+    one of whose features no value is known has neither sum nor mean.
     """
     state: State = request.app.state.baige
     query = request.query_params

@@ -74,6 +74,17 @@ def test_density_sum_mean_and_filter(served: Any, units: dict[str, str]) -> None
     assert empty[units["N"]] is None  # no mean of nothing, which is not zero
 
 
+def test_a_sum_of_unknown_values_is_unknown(served: Any, units: dict[str, str]) -> None:
+    with served.database.begin() as connection:
+        place = "ST_SetSRID(ST_Point(111.27, 30.92), 4490)"
+        connection.exec_driver_sql(f"INSERT INTO baige.kiosk (code, name_zh, classification, geom) VALUES ('9003', '北', 'public', {place})")
+    found = [served.get("/portal/tally/kiosk", **more).json()["units"][units["N"]] for more in ({}, {"measure": "sum", "field": "amount"})]
+    with served.database.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM baige.kiosk WHERE code = '9003'")
+    assert found == [1, None]
+    assert served.get("/portal/tally/kiosk", measure="sum", field="amount").json()["units"][units["N"]] == 0
+
+
 def test_areas_of_another_reference_system(served: Any, units: dict[str, str]) -> None:
     counts = served.get("/portal/tally/plot_local").json()["units"]
     for code in "WE":
