@@ -162,7 +162,7 @@ async function start() {
 }
 
 // What the server refused has been said where it was asked for.
-window.addEventListener("unhandledrejection", (event) => { if (event.reason instanceof Refused) event.preventDefault(); });
+window.addEventListener("unhandledrejection", (event) => { if (event.reason instanceof Refused && event.reason.told) event.preventDefault(); });
 
 start().catch((error) => {
   if (error.status === undefined) {

@@ -7,9 +7,11 @@ export const session = { authenticated: false, role: "public", district: "", csr
 export const headers = () => (session.csrf ? { "X-CSRF-Token": session.csrf } : {});
 
 export class Refused extends Error {
-  constructor(status, message) {
+  // told: the user has been shown what was refused.
+  constructor(status, message, told = true) {
     super(message);
     this.status = status;
+    this.told = told;
   }
 }
 
@@ -21,7 +23,7 @@ export async function ask(path, { signal, quiet = false, again = false, ...optio
   } catch (error) {
     if (error.name === "AbortError") throw error;
     if (!quiet) tell("服务器没有应答，请稍后再试。", "The server does not answer; try again later.", { bad: true });
-    throw new Refused(0, "offline");
+    throw new Refused(0, "offline", !quiet);
   }
   if (response.status === 403 && options.method && options.method !== "GET" && !again) {
     // Another tab may have logged in anew: its value, not ours, is the right one.
@@ -42,7 +44,7 @@ export async function ask(path, { signal, quiet = false, again = false, ...optio
       document.dispatchEvent(new CustomEvent("baige:session"));
       outOfSession();
     } else if (!quiet) tell(text, text, { bad: true });
-    throw new Refused(response.status, text);
+    throw new Refused(response.status, text, !quiet || response.status === 401);
   }
   return response;
 }
