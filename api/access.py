@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from starlette.requests import Request
 
 from api.problems import Challenged
+from api.reader import as_text
 from gis.errors import Forbidden
 from layers.access import Principal, RoleName
 
@@ -168,10 +169,10 @@ async def credential_of_key(state: "State", key: str) -> Credential:
         return state.tokens.credential(key)
     parts = key.split("_", 2)
     rows = await state.reader.plain(_KEY_SQL, (parts[1],)) if len(parts) == 3 and parts[0] == "bg" and len(key) < 200 and "\x00" not in key else []
-    if not rows or not hmac.compare_digest(_text(rows[0][0]), hash_secret(key)):
+    if not rows or not hmac.compare_digest(as_text(rows[0][0]), hash_secret(key)):
         raise Challenged("The access key is not valid.", zh="访问密钥无效。")
     _, role, district, expires = rows[0]
-    return Credential(Principal(cast(RoleName, _text(role)), _text(district), parts[1]), expires)
+    return Credential(Principal(cast(RoleName, as_text(role)), as_text(district), parts[1]), expires)
 
 
 async def _session(state: "State", token: str) -> Credential:
@@ -179,8 +180,4 @@ async def _session(state: "State", token: str) -> Credential:
     if not rows:
         raise Challenged("The session has ended; log in again.", zh="会话已结束，请重新登录。", forget=SESSION_COOKIE)
     key_id, role, district, expires = rows[0]
-    return Credential(Principal(cast(RoleName, _text(role)), _text(district), _text(key_id)), expires)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return Credential(Principal(cast(RoleName, as_text(role)), as_text(district), as_text(key_id)), expires)

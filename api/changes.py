@@ -12,6 +12,7 @@ from api.access import principal_of
 from api.asking import language, read_format, reject_unknown
 from api.edits import require_writer
 from api.problems import problem
+from api.reader import as_text
 from api.state import State
 from gis.errors import InputError, NotFound
 from layers.access import Principal
@@ -49,10 +50,6 @@ def _number(text: str | None, name: str, *, default: int) -> int:
     return int(text)
 
 
-def _plain(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
-
-
 async def get_changes(request: Request) -> Response:
     """Change sets, the newest first: ``layer``, ``limit`` (100), ``before`` (a number, for the next page).
 
@@ -68,7 +65,7 @@ async def get_changes(request: Request) -> Response:
         await state.catalogue.find(layer, principal.role)
     values = (layer, layer, _number(query.get("before"), "before", default=_LAST), limit)
     rows = await state.reader.fetch(principal, Fragment(_SQL, values), timeout_s=state.serve.statement_timeout_s)
-    found = [dict(zip(_FIELDS, map(_plain, row), strict=True)) for row in rows]
+    found = [dict(zip(_FIELDS, map(as_text, row), strict=True)) for row in rows]
     body: dict[str, Any] = {"changes": found, "numberReturned": len(found), "links": []}
     if len(found) == limit:
         only = f"&layer={layer}" if layer else ""

@@ -15,6 +15,7 @@ from api.items import FRESH, read_count
 from api.officer import officer_routes
 from api.offline import offline_routes
 from api.rasters import known_rasters
+from api.reader import as_text
 from api.relief import get_relief
 from api.state import State, etag_of, matches, not_modified, scope_of
 from api.tally import get_tally
@@ -39,10 +40,6 @@ _ALONG = (
 _LABELS_MOST = 2000
 
 
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
 async def _configuration(request: Request) -> Response:
     """Layers as the asker's role sees them, with counts and the moment of their last change, and the newest run of each kind."""
     state: State = request.app.state.baige
@@ -61,7 +58,7 @@ async def _configuration(request: Request) -> Response:
     names = [layer["name"] for layer in document["layers"]]
     for layer, number in zip(document["layers"], await asyncio.gather(*map(count, names)), strict=True):
         layer["count"] = number
-    changed = {_text(name): _text(at) for name, at in await state.reader.plain(_CHANGED)}
+    changed = {as_text(name): as_text(at) for name, at in await state.reader.plain(_CHANGED)}
     for layer in document["layers"]:
         layer["changed"] = changed.get(layer["name"]) if layer["count"] else None
     first = next((layer["name"] for layer in document["layers"] if layer["name"] == "grid_cell" and layer["count"]), None)
@@ -73,7 +70,7 @@ async def _configuration(request: Request) -> Response:
     document["synthetic"] = False
     if principal.role != "public":
         rows = await state.reader.fetch(principal, Fragment(_RUNS), timeout_s=state.serve.statement_timeout_s)
-        document["runs"] = [{"kind": _text(kind), "id": _text(run), "at": _text(at)} for kind, run, at, _ in rows]
+        document["runs"] = [{"kind": as_text(kind), "id": as_text(run), "at": as_text(at)} for kind, run, at, _ in rows]
     made_up = Fragment("SELECT exists(SELECT 1 FROM baige.road AS t WHERE t.synthetic)")
     marked = await state.reader.fetch(principal, made_up, timeout_s=state.serve.statement_timeout_s)
     document["synthetic"] = marked[0][0] in (True, b"t", b"true", "t")
@@ -94,7 +91,8 @@ async def _chainage(request: Request) -> Response:
     await state.catalogue.find("river_axis", principal.role)
     rows = await state.reader.fetch(principal, Fragment(_ALONG, (metres,)), timeout_s=state.serve.statement_timeout_s)
     found = [
-        {"id": _text(i), "name": _text(name), "reach": _text(reach), "lon": float(_text(x)), "lat": float(_text(y))} for i, name, reach, x, y in rows
+        {"id": as_text(i), "name": as_text(name), "reach": as_text(reach), "lon": float(as_text(x)), "lat": float(as_text(y))}
+        for i, name, reach, x, y in rows
     ]
     return Response(orjson.dumps({"places": found}), media_type="application/json", headers=FRESH)
 
@@ -131,8 +129,8 @@ async def _labels(request: Request) -> Response:
     features = [
         {
             "type": "Feature",
-            "geometry": {"type": "Point", "coordinates": [round(float(_text(x)), 6), round(float(_text(y)), 6)]},
-            "properties": {"label": _text(name), "class": None if kind is None else _text(kind), "rank": int(_text(rank))},
+            "geometry": {"type": "Point", "coordinates": [round(float(as_text(x)), 6), round(float(as_text(y)), 6)]},
+            "properties": {"label": as_text(name), "class": None if kind is None else as_text(kind), "rank": int(as_text(rank))},
         }
         for name, x, y, kind, rank in rows
     ]

@@ -20,7 +20,7 @@ from layers.query.fragment import Fragment
 if TYPE_CHECKING:
     from api.replica import Replica
 
-__all__ = ["Reader", "configure"]
+__all__ = ["Reader", "as_text", "configure"]
 
 #: How long a request waits for a connection.
 _PATIENCE_S = 10.0
@@ -43,6 +43,11 @@ class _BytesLoader(Loader):
 
     def load(self, data: Buffer) -> bytes:
         return bytes(data)
+
+
+def as_text(value: Any) -> Any:
+    """A value of a row as text where it came as bytes (the reader hands on what the server sent); else as it is."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 async def configure(connection: psycopg.AsyncConnection[Any]) -> None:

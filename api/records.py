@@ -10,6 +10,7 @@ from api.access import principal_of
 from api.asking import language, read_format, read_limit, reject_unknown
 from api.extents import extent_of
 from api.html import entries_page
+from api.reader import as_text
 from api.state import State
 from gis.errors import NotFound
 from layers.access import Principal
@@ -32,10 +33,6 @@ def _catalogue(base: str) -> dict[str, str]:
     return {"rel": "collection", "type": "application/geo+json", "href": f"{base}/records"}
 
 
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
-
-
 def _polygon(box: tuple[float, float, float, float]) -> dict[str, Any]:
     w, s, e, n = box
     return {"type": "Polygon", "coordinates": [[[w, s], [e, s], [e, n], [w, n], [w, s]]]}
@@ -43,7 +40,7 @@ def _polygon(box: tuple[float, float, float, float]) -> dict[str, Any]:
 
 async def _records(state: State, principal: Principal, lang: str) -> list[dict[str, Any]]:
     base, found = state.serve.base_url, []
-    changed = {_text(name): at for name, at in await state.reader.plain(_LAYERS)}
+    changed = {as_text(name): at for name, at in await state.reader.plain(_LAYERS)}
     for name in state.catalogue.layers:
         source = state.catalogue.source(name, principal.role)
         layer = source.declaration
@@ -59,13 +56,13 @@ async def _records(state: State, principal: Principal, lang: str) -> list[dict[s
         })  # fmt: skip
     if principal.role != "public":
         rows = await state.reader.fetch(principal, Fragment(_GIVEN)) if principal.role != "viewer" else []
-        given = {_text(run): {"baige:parameters": orjson.Fragment(p), "baige:inputs": orjson.Fragment(i)} for run, p, i in rows}
+        given = {as_text(run): {"baige:parameters": orjson.Fragment(p), "baige:inputs": orjson.Fragment(i)} for run, p, i in rows}
         for run, kind, title, software, synthetic, started, finished in await state.reader.fetch(principal, Fragment(_RUNS)):
             found.append({
-                "type": "Feature", "id": f"run-{_text(run)}", "conformsTo": [_CORE], "geometry": None,
+                "type": "Feature", "id": f"run-{as_text(run)}", "conformsTo": [_CORE], "geometry": None,
                 "time": {"interval": [started, finished or ".."]},
-                "properties": {"type": "analysis-run", "title": _text(title), "keywords": [_text(kind)], "created": finished,
-                               **given.get(_text(run), {}), "baige:software": _text(software), "baige:synthetic": synthetic},
+                "properties": {"type": "analysis-run", "title": as_text(title), "keywords": [as_text(kind)], "created": finished,
+                               **given.get(as_text(run), {}), "baige:software": as_text(software), "baige:synthetic": synthetic},
                 "links": [_catalogue(base)],
             })  # fmt: skip
     return found

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from api.access import principal_of
 from api.asking import read_format, reject_unknown
 from api.problems import problem
+from api.reader import as_text
 from api.state import State
 from gis.errors import Forbidden, InputError, NotFound, Unauthorized
 from grids.desk import INPUTS, Desk, Look
@@ -54,17 +55,13 @@ def _of_the_city(principal: Principal) -> bool:
     return principal.role == "admin" or not principal.district
 
 
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
 async def get_scenarios(request: Request) -> Response:
     """Scenarios that are kept, the last changed first, and the types of camera that can be added."""
     reject_unknown(request.query_params, ("f", "lang"))
     read_format(request.query_params, request.headers, ("json",))
     state, principal = await _planner(request)
     rows = await state.reader.fetch(principal, Fragment(_LISTED), timeout_s=state.serve.statement_timeout_s)
-    found = [{"name": _text(name), "changes": int(_text(n)), "changed_at": _text(at)} for name, n, at in rows]
+    found = [{"name": as_text(name), "changes": int(as_text(n)), "changed_at": as_text(at)} for name, n, at in rows]
     types = [{"name": name, **kind.model_dump(exclude_none=True)} for name, kind in state.city.camera_types.items()]
     # who asks for scenarios will soon move a camera
     ready = BackgroundTask(asyncio.to_thread, _desk(request, state).get_ready) if _of_the_city(principal) else None
@@ -104,7 +101,7 @@ async def post_preview(request: Request) -> Response:
     if last is not None and isinstance(last.get("lon"), int | float) and isinstance(last.get("lat"), int | float):
         sql = Fragment(_AREA, (float(last["lon"]), float(last["lat"]), state.city.storage_srid))
         found = await state.reader.fetch(principal, sql, timeout_s=state.serve.statement_timeout_s)
-        answer["admin_code"] = _text(found[0][0]) if found and found[0][0] is not None else None
+        answer["admin_code"] = as_text(found[0][0]) if found and found[0][0] is not None else None
     return Response(orjson.dumps(answer), headers=_HEADERS, media_type="application/json")
 
 
@@ -121,7 +118,7 @@ async def _own_cameras(state: State, principal: Principal, scenario: Scenario) -
     if not names:
         return
     rows = await state.reader.fetch(principal, Fragment(_SEEN, (names, names)), timeout_s=state.serve.statement_timeout_s)
-    seen = {_text(part) for row in rows for part in row}
+    seen = {as_text(part) for row in rows for part in row}
     seen |= {change.camera for change in scenario.change if change.action == "add"}
     for name in names:
         if name not in seen:

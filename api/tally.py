@@ -9,6 +9,7 @@ from starlette.responses import Response
 from api.access import principal_of
 from api.asking import reject_unknown
 from api.items import FRESH
+from api.reader import as_text
 from api.state import State, etag_of, matches, not_modified, scope_of
 from gis.errors import InputError, NotFound
 from layers.query import cql2_sql
@@ -76,13 +77,9 @@ async def get_tally(request: Request) -> Response:
     if matches(request, etag):
         return not_modified(etag, FRESH)
     rows = await state.reader.fetch(principal, sql, timeout_s=state.serve.statement_timeout_s)
-    found = {_text(key): None if number is None else _rounded(float(number)) for key, number, _ in rows}
+    found = {as_text(key): None if number is None else _rounded(float(number)) for key, number, _ in rows}
     body = {"units": found, "matched": int(rows[0][2]) if rows else 0}
     return Response(orjson.dumps(body), media_type="application/json", headers=headers)
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _rounded(number: float) -> float:

@@ -23,7 +23,7 @@ FIRST_SECONDS, SECONDS = 10.0, 4.0
 #: Frames drawn, and the longest pause between two of them, while the map moves.
 MOVE = """async ([kind, ms]) => {
   const { map } = await import("/portal/js/map.js");
-  const times = [], drawn = () => times.push(performance.now());
+  const times = [], drawn = () => times.push(performance.now()), before = map.drawings;
   map.on("render", drawn);
   const start = performance.now();
   for (let n = 0; performance.now() - start < ms; n += 1) {
@@ -33,7 +33,7 @@ MOVE = """async ([kind, ms]) => {
   }
   map.off("render", drawn);
   const gaps = times.slice(1).map((t, i) => t - times[i]);
-  return { frames_s: 1000 * (times.length - 1) / (times.at(-1) - times[0]), worst_ms: Math.max(...gaps) };
+  return { frames_s: 1000 * (times.length - 1) / (times.at(-1) - times[0]), worst_ms: Math.max(...gaps), drawn_s: 1000 * (map.drawings - before) / (times.at(-1) - times[0]) };
 }"""
 
 
@@ -50,7 +50,7 @@ def measured(page: Page, base: str, zoom: float) -> dict[str, Any]:
     # the first seconds bring the tiles around, and the software renderer translates its shaders
     for name, kind, seconds in (("first", "pan", FIRST_SECONDS), ("pan", "pan", SECONDS), ("zoom", "zoom", SECONDS)):
         told = page.evaluate(MOVE, [kind, seconds * 1000])
-        found |= {f"{name}_frames_s": round(told["frames_s"], 1), f"{name}_worst_ms": round(told["worst_ms"])}
+        found |= {f"{name}_frames_s": round(told["frames_s"], 1), f"{name}_drawn_s": round(told["drawn_s"], 1), f"{name}_worst_ms": round(told["worst_ms"])}
     return found
 
 

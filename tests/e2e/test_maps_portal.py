@@ -369,3 +369,65 @@ def test_wrong_key_is_said(browser: Browser, server: str) -> None:
     page.get_by_role("button", name="使用").click()
     expect(page.locator("#said")).to_contain_text("密钥无效", timeout=15_000)
     page.close()
+
+
+#: Follows a point of the ground on the drawing that is moved along: the picture of it has to lie where the map says that the point is.
+FOLLOWED = """async ([kind]) => {
+  const { map } = await import("/portal/js/map.js"), { machine } = await import("/portal/js/fluid.js");
+  machine.slow = true; // as on a machine without a graphics card
+  const canvas = map.getCanvas(), centre = map.getCenter(), full = canvas.width;
+  let count = map.drawings, at = map.project(centre);
+  const seen = { moved: 0, drawn: 0, off: 0, sharpFirst: null };
+  const look = () => {
+    const now = map.project(centre);
+    if (map.drawings !== count) { count = map.drawings; at = now; seen.drawn += 1; }
+    if (!canvas.style.transform) return;
+    seen.moved += 1;
+    seen.sharpFirst ??= canvas.width === full;
+    const lies = new DOMMatrix(getComputedStyle(canvas).transform).transformPoint(new DOMPoint(at.x, at.y));
+    seen.off = Math.max(seen.off, Math.hypot(lies.x - now.x, lies.y - now.y));
+  };
+  map.on("render", look);
+  const arrived = new Promise((done) => map.once("moveend", done));
+  if (kind === "pan") map.panBy([300, 150], { duration: 1200 });
+  else map.easeTo({ zoom: map.getZoom() + 1.2, around: map.unproject([900, 300]), duration: 1200 });
+  await arrived;
+  map.off("render", look);
+  return { ...seen, full };
+}"""
+PIXELS = """async () => { const c = document.querySelector('#map canvas'), digest = await crypto.subtle.digest('SHA-256',
+await (await new Promise((done) => c.toBlob(done))).arrayBuffer()); return [c.width, c.style.transform, [...new Uint8Array(digest)].join()]; }"""
+
+
+@pytest.mark.parametrize("kind", ["pan", "zoom"])
+def test_a_slow_machine_moves_the_last_drawing_and_ends_with_a_whole_one(tab: Page, server: str, kind: str) -> None:
+    opened(tab, server, "#at=14/30.70000/111.29500&on=admin_area,road,grid_cell,camera_site,outfall")
+    seen = tab.evaluate(FOLLOWED, [kind])
+    assert seen["moved"] > seen["drawn"] >= 2, "between two drawings the last one moves"
+    assert seen["sharpFirst"] is True, "until the map has to be drawn anew the whole drawing is shown"
+    assert seen["off"] < 0.1, "pixels between where a place lies in the moved drawing and where it is"
+    until(tab, "document.querySelector('#map canvas').style.transform === ''")
+    until(tab, f"document.querySelector('#map canvas').width === {seen['full']}")
+    tab.wait_for_timeout(1500)
+    # the same view, opened afresh, has the same pixels
+    after = tab.evaluate(PIXELS)
+    link = tab.evaluate("async () => { const { map } = await import('/portal/js/map.js'); return [map.getZoom(), map.getCenter().lat, map.getCenter().lng]; }")
+    tab.goto("about:blank")
+    opened(tab, server, "#at=14/30.70000/111.29500&on=admin_area,road,grid_cell,camera_site,outfall")
+    tab.evaluate("async ([zoom, lat, lon]) => { const { map } = await import('/portal/js/map.js'); map.jumpTo({ center: [lon, lat], zoom }); }", link)
+    tab.wait_for_timeout(2500)
+    assert tab.evaluate(PIXELS) == after
+
+
+def test_a_printed_map_is_whole_though_it_just_moved(tab: Page, server: str) -> None:
+    opened(tab, server, "#at=14/30.70000/111.29500&on=admin_area,road,camera_site")
+    told = tab.evaluate(
+        """async () => { const { map } = await import('/portal/js/map.js'), { machine } = await import('/portal/js/fluid.js'), { picture } = await import('/portal/js/tools.js');
+        machine.slow = true;
+        const full = map.getCanvas().width;
+        map.panBy([200, 0], { duration: 900 });
+        await new Promise((done) => map.once('moveend', done));
+        await picture();
+        return [map.getCanvas().width === full, map.getCanvas().style.transform]; }"""
+    )
+    assert told == [True, ""]

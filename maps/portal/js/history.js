@@ -2,6 +2,7 @@
 import { both, byId, el, labelled, option, said, tell } from "./dom.js";
 import { askJSON, items, quoted } from "./server.js";
 import { catalogue, nameOf, shown } from "./catalogue.js";
+import { keepFluid } from "./fluid.js";
 import { map, ownLetters, tilesOf } from "./map.js";
 import { headers } from "./server.js";
 import { runJob } from "./jobs.js";
@@ -74,6 +75,7 @@ export async function swipe(moment) {
       transformRequest: (url) => ({ url, headers: headers(), credentials: "same-origin" }),
     });
     ownLetters(other);
+    keepFluid(other);
     sectorsOn(other);
   }
   clip();

@@ -2,6 +2,7 @@
 import { byId, tell } from "./dom.js";
 import { headers, quoted, root } from "./server.js";
 import { catalogue } from "./catalogue.js";
+import { keepFluid } from "./fluid.js";
 import { keepState, state } from "./state.js";
 
 export let map = null;
@@ -54,7 +55,7 @@ export async function makeMap() {
   map.touchZoomRotate.disableRotation();
   map.keyboard.disableRotation();
   ownLetters(map);
-  coarseWhileMoving(map);
+  keepFluid(map);
   map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "bottom-right");
   map.addControl(new maplibregl.ScaleControl({ maxWidth: 140, unit: "metric" }), "bottom-left");
   map.on("error", (event) => {
@@ -73,27 +74,6 @@ export async function makeMap() {
   addPictures();
   for (const source of ["picked", "scratch"]) setShapes(map, source, []);
   byId("map").querySelector("canvas").setAttribute("aria-label", "地图 Map");
-}
-
-// Without a graphics card it is the pixels that take the time: on a machine found slow the map is drawn at half the resolution while it moves,
-// and whole again when it stands.
-const SLOW_MS = 50, FRAMES = 4, STILL_MS = 180;
-export function coarseWhileMoving(of) {
-  const full = of.getPixelRatio();
-  let last = 0, frames = 0, mean = 0, slow = false, coarse = false, timer = 0;
-  const draw = (ratio) => { coarse = ratio < full; of.setPixelRatio(ratio); of.redraw(); };
-  of.on("movestart", () => { clearTimeout(timer); last = 0; if (slow && !coarse && of.isMoving()) draw(full / 2); });
-  of.on("render", () => {
-    const now = performance.now();
-    if (last && of.isMoving() && !slow) {
-      frames += 1;
-      mean += (now - last - mean) / Math.min(frames, FRAMES);
-      slow = frames >= FRAMES && mean > SLOW_MS;
-      if (slow) draw(full / 2);
-    }
-    last = of.isMoving() ? now : 0;
-  });
-  of.on("moveend", () => { if (coarse) { clearTimeout(timer); timer = setTimeout(() => { if (!of.isMoving()) draw(full); }, STILL_MS); } });
 }
 
 // Pictures below all layers: another service's base map by way of our server (off at first), and shaded relief.

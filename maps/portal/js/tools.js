@@ -2,6 +2,7 @@
 import { both, byId, download, el, labelled, lang, option, said, tell } from "./dom.js";
 import { catalogue, shown, title } from "./catalogue.js";
 import { identify } from "./detail.js";
+import { drawWhole } from "./fluid.js";
 import { map, scratch } from "./map.js";
 import { isOn } from "./layers.js";
 import { pdfOf } from "./pdf.js";
@@ -100,6 +101,7 @@ function legendColumns(room) {
 
 // The map as a picture with title, legend, north arrow, scale, date, runs and notices.
 export async function sheet(heading = "") {
+  drawWhole(map);
   map.triggerRepaint();
   await new Promise((done) => map.once("render", done));
   const source = map.getCanvas(), ratio = source.width / source.clientWidth, foot = 62 * ratio, head = 44 * ratio;
@@ -200,7 +202,7 @@ export function setUpTools(place) {
   // On the window: the rectangle may end outside the map or over another panel.
   window.addEventListener("mouseup", (event) => {
     if (!dragging) return;
-    const frame = map.getCanvas().getBoundingClientRect(), end = map.unproject([event.clientX - frame.left, event.clientY - frame.top]);
+    const frame = map.getContainer().getBoundingClientRect(), end = map.unproject([event.clientX - frame.left, event.clientY - frame.top]);
     const from = dragging, to = [end.lng, end.lat], ring = dragged(from, to);
     // A radius may be drawn along one axis, a rectangle has two sides.
     const drawn = mode === "buffer" ? distance(from, to) > 0 : from[0] !== to[0] && from[1] !== to[1];
