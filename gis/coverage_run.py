@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +16,12 @@ import numpy.typing as npt
 from gis.coverage_chunks import CHUNK, pack
 from gis.coverage_kernel import count_tile, cumulate
 from gis.coverage_place import Placed
-from gis.errors import BackendError, Cancelled, LimitExceeded
+from gis.errors import Cancelled, LimitExceeded
+from gis.spreading import spread
 from gis.visibility_surface import Surface
 
 __all__ = ["Counted", "Job", "Tile", "count_window", "digest_of", "run_tile", "run_tiles", "tiles_of"]
 
-CONNECT_TIMEOUT_S = 10.0
 FAN_DENSITY = {"exact": 1.0, "fast": 1.5}
 Chunks = dict[tuple[int, int], bytes]
 Progress = Callable[[int, int], None]
@@ -214,7 +213,9 @@ def run_tiles(
     if progress is not None:
         progress(done, len(tiles))
     results = (
-        _on_cluster(job, open_tiles, scheduler, cancel) if scheduler else _on_threads(job, open_tiles, workers, cancel)
+        spread(run_tile, job, open_tiles, scheduler=scheduler, check=lambda: _stop(cancel))
+        if scheduler
+        else _on_threads(job, open_tiles, workers, cancel)
     )
     with contextlib.closing(results):
         for tile, part in results:
@@ -258,36 +259,6 @@ def _on_threads(
         finally:
             for future in running:
                 future.cancel()
-
-
-def _on_cluster(
-    job: Job, tiles: list[Tile], address: str | None, cancel: Callable[[], bool] | None
-) -> Generator[tuple[Tile, Chunks]]:
-    """The same tiles on a dask.distributed cluster: the job is sent once to every worker."""
-    try:
-        from dask import distributed
-    except ImportError as error:  # the extra `cluster` is not installed
-        raise BackendError(
-            "A scheduler is set but dask.distributed is not installed.", zh="已设置调度器，但未安装 dask.distributed。"
-        ) from error
-    _stop(cancel)
-    try:
-        cluster: Any = distributed  # it comes without types
-        client = cluster.Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-    except (OSError, TimeoutError) as error:
-        raise BackendError("The scheduler cannot be reached.", zh="无法连接调度器。") from error
-    with client:
-        shared: Any = client.scatter(job, broadcast=True, hash=False)
-        futures = {client.submit(run_tile, shared, tile, pure=False): tile for tile in tiles}
-        for future in cluster.as_completed(list(futures), loop=client.loop):
-            if cancel is not None and cancel():
-                client.cancel(list(futures))
-            _stop(cancel)
-            try:
-                chunks = future.result()
-            except (distributed.scheduler.KilledWorker, distributed.client.FutureCancelledError) as error:
-                raise BackendError("The workers of the cluster have died.", zh="集群的工作进程已全部退出。") from error
-            yield futures[future], chunks
 
 
 def _tile_path(folder: Path, tile: Tile) -> Path:

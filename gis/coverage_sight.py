@@ -5,6 +5,7 @@ and places that should be seen.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from gis.coverage import job_of
 from gis.coverage_chunks import PRODUCTS
 from gis.coverage_kernel import in_sector
 from gis.errors import InputError
+from gis.spreading import spread
 from gis.visibility_fan import VOID_HEIGHT_M, kernel, line_is_free
 from gis.visibility_surface import Surface
 
@@ -38,6 +40,26 @@ class Sights:
     placed: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class _Question:
+    """All that a part of the cameras needs: heights, placed cameras by number, and the cells of the places.
+
+    ``half`` degrees and ``slope`` (lowest, highest) are of what counts as seen; ``reach`` in cells.
+    """
+
+    surface: Surface
+    cam_row: npt.NDArray[np.int64]
+    cam_col: npt.NDArray[np.int64]
+    eye_m: npt.NDArray[np.float64]
+    azimuth_deg: npt.NDArray[np.float64]
+    half: npt.NDArray[np.float64]
+    slope: npt.NDArray[np.float64]
+    reach: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]
+    cols: npt.NDArray[np.int64]
+    target_height_m: float
+
+
 def sights(
     cameras: CameraTable,
     surface: Surface,
@@ -47,6 +69,8 @@ def sights(
     product: str = "confirmed_installed",
     density_px_m: float | None = None,
     target_height_m: float = 0.0,
+    scheduler: str | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Sights:
     """Find the pairs.
 
@@ -60,11 +84,17 @@ def sights(
         One of `gis.coverage.PRODUCTS`.
     density_px_m : float, optional
         Density that counts as seen; the coarsest without it.
+    scheduler : str, optional
+        Address of a dask.distributed scheduler (``tcp://…``) to work on instead; the result is the same.
+    check : callable, optional
+        Called now and then; raises where the work is to end.
 
     Raises
     ------
     InputError
         No such product or density, or a coordinate that is no number.
+    BackendError
+        The cluster cannot be reached, or has lost all its workers.
     """
     if product not in PRODUCTS:
         raise InputError(f"There is no coverage product {product!r}.", zh=f"没有覆盖产品 {product!r}。")
@@ -94,51 +124,82 @@ def sights(
     if working:
         takes_part &= (table.online == 1) if confirmed else (table.online != 0)
     rows, cols = surface.cell_of(xs, ys)
-    tree = cKDTree(np.column_stack([cols, rows]).astype(np.float64))
-    cam: list[npt.NDArray[np.int64]] = []
-    seen: list[npt.NDArray[np.int64]] = []
-    for part in _parts(placed.row, placed.col, np.flatnonzero(takes_part)):
-        near = tree.query_ball_point(
-            np.column_stack([placed.col[part], placed.row[part]]).astype(np.float64), reach[part] + 1.0e-6
-        )
-        size = np.array([len(found) for found in near], dtype=np.int64)
-        if size.sum() == 0:
-            continue
-        owner = np.repeat(part, size)
-        place = np.concatenate([np.sort(np.asarray(found, dtype=np.int64)) for found in near])
-        margin = int(reach[part].max()) + 2
-        row, col = int(placed.row[part].min()) - margin, int(placed.col[part].min()) - margin
-        window = surface.window(
-            row, col, int(placed.row[part].max()) + margin - row + 1, int(placed.col[part].max()) + margin - col + 1
-        )
-        for start in range(0, len(owner), PAIRS_AT_ONCE):
-            own, at = owner[start : start + PAIRS_AT_ONCE], place[start : start + PAIRS_AT_ONCE]
-            good = _sights(
-                window.z,
-                row,
-                col,
-                own,
-                at,
-                rows,
-                cols,
-                placed.row,
-                placed.col,
-                placed.eye_m,
-                table.azimuth_deg,
-                half,
-                slope,
-                reach,
-                target_height_m,
-                surface.drop,
-                surface.cell_m,
-            )
-            cam.append(of[own[good]])
-            seen.append(at[good])
+    question = _Question(
+        surface, placed.row, placed.col, placed.eye_m, table.azimuth_deg, half, slope, reach, rows, cols, target_height_m
+    )
+    parts = _parts(placed.row, placed.col, np.flatnonzero(takes_part))
+    found = (
+        [result for _, result in spread(_part, question, parts, scheduler=scheduler, check=check)]
+        if scheduler
+        else _here(question, parts, check)
+    )
+    cam, seen = [of[own] for own, _ in found], [at for _, at in found]
     if not cam:
         return Sights(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), known)
     camera, what = np.concatenate(cam), np.concatenate(seen)
     order = np.lexsort((what, camera))
     return Sights(camera[order], what[order], known)
+
+
+def _here(
+    question: _Question, parts: list[npt.NDArray[np.int64]], check: Callable[[], None] | None
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    tree = _tree(question)
+    found = []
+    for part in parts:
+        if check is not None:
+            check()
+        found.append(_part(question, part, tree))
+    return found
+
+
+def _tree(question: _Question) -> cKDTree:
+    return cKDTree(np.column_stack([question.cols, question.rows]).astype(np.float64))
+
+
+def _part(
+    question: _Question, part: npt.NDArray[np.int64], tree: cKDTree | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Numbers of the cameras of ``part`` and of the places that they see, pair by pair."""
+    cam_row, cam_col = question.cam_row[part], question.cam_col[part]
+    near = (tree or _tree(question)).query_ball_point(
+        np.column_stack([cam_col, cam_row]).astype(np.float64), question.reach[part] + 1.0e-6
+    )
+    size = np.array([len(found) for found in near], dtype=np.int64)
+    if size.sum() == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    owner = np.repeat(part, size)
+    place = np.concatenate([np.sort(np.asarray(found, dtype=np.int64)) for found in near])
+    margin = int(question.reach[part].max()) + 2
+    row, col = int(cam_row.min()) - margin, int(cam_col.min()) - margin
+    window = question.surface.window(
+        row, col, int(cam_row.max()) + margin - row + 1, int(cam_col.max()) + margin - col + 1
+    )
+    good = np.concatenate(
+        [
+            _sights(
+                window.z,
+                row,
+                col,
+                owner[start : start + PAIRS_AT_ONCE],
+                place[start : start + PAIRS_AT_ONCE],
+                question.rows,
+                question.cols,
+                question.cam_row,
+                question.cam_col,
+                question.eye_m,
+                question.azimuth_deg,
+                question.half,
+                question.slope,
+                question.reach,
+                question.target_height_m,
+                question.surface.drop,
+                question.surface.cell_m,
+            )
+            for start in range(0, len(owner), PAIRS_AT_ONCE)
+        ]
+    )
+    return owner[good], place[good]
 
 
 def _parts(

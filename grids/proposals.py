@@ -105,6 +105,7 @@ def choose(
     seed: int = 0,
     progress: Callable[[SitingProgress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
+    scheduler: str | None = None,
 ) -> Choice:
     """Choose cameras among candidates, given those that exist. No database is needed.
 
@@ -118,6 +119,8 @@ def choose(
         One of them; the budget in the unit of the candidates' costs.
     times : int
         Up to how many cameras on one place are worth something.
+    scheduler : str, optional
+        Address of a dask.distributed scheduler on which what each candidate sees is found out; the choice is made here.
 
     Raises
     ------
@@ -135,6 +138,8 @@ def choose(
             product=product,
             density_px_m=density,
             target_height_m=target_height_m,
+            scheduler=scheduler,
+            check=lambda: _stop(cancel),
         )
         return sparse.csr_array(
             (np.ones(len(found.camera), dtype=np.int8), (found.camera, found.place)), shape=(len(table), len(which))
@@ -216,6 +221,7 @@ def propose(
     principal: Principal = SYSTEM,
     progress: Step | None = None,
     cancel: Callable[[], bool] | None = None,
+    scheduler: str | None = None,
 ) -> ProposalReport:
     """Propose sites and store them as layer ``site_proposal``, in the place of those proposed before.
 
@@ -235,6 +241,8 @@ def propose(
         See `choose`.
     mounts_max : int
         Most poles, corners and other mounts to look at.
+    scheduler : str, optional
+        Address of a dask.distributed scheduler on which lines of sight are followed.
 
     Raises
     ------
@@ -280,7 +288,7 @@ def propose(
         )
         tell("candidates", "候选点位", 0, 1)
         possible, group, available = _candidates(
-            city, scene, layers, existing, places, chosen_types, times, targets, mounts_max
+            city, scene, layers, existing, places, chosen_types, times, targets, mounts_max, scheduler
         )
         tell("candidates", "候选点位", 1, 1)
         _stop(cancel)
@@ -297,6 +305,7 @@ def propose(
             time_limit_s=time_limit_s,
             progress=lambda at: tell("choosing", "求解选址", round(100 * at.done), 100),
             cancel=cancel,
+            scheduler=scheduler,
         )
         _stop(cancel)
         tell("writing the results", "写入结果", 0, 1)
@@ -400,7 +409,13 @@ def _area(layers: dict[str, gpd.GeoDataFrame], area: str | None) -> npt.NDArray[
 
 
 def _open(
-    existing: CameraTable, surface: Surface, places: Places, times: int, targets: Sequence[SiteTarget], height_m: float
+    existing: CameraTable,
+    surface: Surface,
+    places: Places,
+    times: int,
+    targets: Sequence[SiteTarget],
+    height_m: float,
+    scheduler: str | None,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which places want more cameras at all, and which for the sake of a target."""
 
@@ -413,6 +428,7 @@ def _open(
             product="confirmed_online",
             density_px_m=density,
             target_height_m=height_m,
+            scheduler=scheduler,
         )
         return np.bincount(found.place, minlength=len(places))
 
@@ -434,8 +450,9 @@ def _candidates(
     times: int,
     targets: Sequence[SiteTarget],
     mounts_max: int,
+    scheduler: str | None,
 ) -> tuple[Candidates, Mounts, int]:
-    wanted, first = _open(existing, scene.surface, places, times, targets, city.coverage.target_height_m)
+    wanted, first = _open(existing, scene.surface, places, times, targets, city.coverage.target_height_m, scheduler)
     xy = np.column_stack([places.x, places.y])
     options: dict[str, Any] = {
         "densities_px_m": check_densities(city.coverage.densities_px_m),

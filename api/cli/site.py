@@ -91,6 +91,7 @@ def propose(
             targets=[_target(text) for text in targets],
             time_limit_s=time_limit_s,
             mounts_max=mounts_max,
+            scheduler=app.settings.scheduler,
             progress=progress,
         )
     with database.begin(readonly=True) as connection:
