@@ -54,7 +54,7 @@ from api.sessions import session_routes
 from api.settings import OidcSettings, ServeSettings
 from api.state import ClientLeft, Recent, State
 from api.telemetry import set_up_traces
-from api.tile_store import TileStore, software
+from api.tile_store import TileStore, salt_of
 from api.tokens import Tokens
 from gis.errors import BaigeError, DatabaseUnavailable
 from gis.settings import Settings
@@ -387,11 +387,11 @@ def create_app(settings: Settings | None = None, serve: ServeSettings | None = N
             )  # fmt: skip
             await reader.replica.open()
         catalogue = LiveCatalogue(reader, database.conninfo, srid)
+        counters.on_connect = catalogue.refresh
         state = State(settings, serve, settings.city_config, database, reader, catalogue, counters,
                       tiles=Recent(size=serve.tile_cache_mb * 1_000_000), tokens=tokens)  # fmt: skip
         if serve.tile_store is not None:
-            salt = f"{database.url.render_as_string(hide_password=True)}|{software()}|{serve.tile_cap}"
-            state.tile_files = TileStore(serve.tile_store, most_bytes=serve.tile_store_mb * 1_000_000, salt=salt)
+            state.tile_files = TileStore(serve.tile_store, most_bytes=serve.tile_store_mb * 1_000_000, salt=salt_of(serve.tile_cap))
         # edits and jobs wait in threads for the database; a few that wait for a lock must not hold up the others
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="baige"))
         await catalogue.start()

@@ -22,6 +22,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.asking import FORMATS, Asked
+from api.replica import READS, Offer
 from api.sheets import write_sheet
 from api.state import State, while_connected
 from gis.errors import BaigeError, Cancelled, InputError, QueryFailed
@@ -161,7 +162,10 @@ async def stream(
 async def _file(state: State, principal: Principal, asked: Asked, part: Part) -> str:
     stopping = Stopping()
     async with _SLOTS:
-        making = asyncio.create_task(asyncio.to_thread(write_file, state.database.conninfo, principal, asked, part=part, stopping=stopping))
+        offer = await state.reader.replica.offer() if state.reader.replica is not None else None
+        making = asyncio.create_task(
+            asyncio.to_thread(write_file, state.database.conninfo, principal, asked, part=part, stopping=stopping, replica=offer)
+        )
         try:
             return await asyncio.shield(making)
         except asyncio.CancelledError:
@@ -233,8 +237,30 @@ def _literal(connection: "psycopg.Connection[Any]", select: Fragment) -> str:
     return psycopg.ClientCursor(connection).mogrify(select.text.encode(), select.params)
 
 
-def write_file(conninfo: str, principal: Principal, asked: Asked, *, part: Part = WHOLE, stopping: Stopping | None = None) -> str:
+def write_file(
+    conninfo: str, principal: Principal, asked: Asked, *, part: Part = WHOLE, stopping: Stopping | None = None, replica: Offer | None = None
+) -> str:
     """Write CSV, GeoParquet, GeoPackage or FlatGeobuf into a temporary file, and return its path; blocks until done or stopped.
+
+    Parameters
+    ----------
+    replica : Offer, optional
+        Read from it; where it fails, from the start again from the primary at ``conninfo``.
+    """
+    stopping = stopping or Stopping()
+    if replica is not None:
+        try:
+            return _write(replica.conninfo, principal, asked, part, stopping, place=replica.place)
+        except Cancelled:
+            raise
+        except BaigeError as error:
+            READS.labels("primary: replica gone").inc()
+            log.warning("a file is read from the primary: %s", error.message)
+    return _write(conninfo, principal, asked, part, stopping)
+
+
+def _write(conninfo: str, principal: Principal, asked: Asked, part: Part, stopping: Stopping, *, place: int | None = None) -> str:
+    """The file from one database; from a replica only where it has come to a place.
 
     The rows come by binary COPY straight into Arrow batches; no row is ever an object of Python. (PostGIS's own ST_AsFlatGeobuf, up to
     3.3 at least, writes wrong columns after a missing value.)
@@ -245,7 +271,6 @@ def write_file(conninfo: str, principal: Principal, asked: Asked, *, part: Part 
     import pyarrow as pa
     import pyogrio
 
-    stopping = stopping or Stopping()
     columns, geometry = _columns(asked), _geometry(asked)
     forms = {"uuid": "{}::text", "int": "{}::bigint"}
     if asked.format != "parquet":
@@ -255,6 +280,9 @@ def write_file(conninfo: str, principal: Principal, asked: Asked, *, part: Part 
         listed.append(f"ST_AsText({geometry}, 8) AS geometry_wkt" if asked.format == "csv" else f"ST_AsBinary({geometry}) AS geometry")
     select = _rows(asked, listed, part)
     settings, values = principal_settings(principal, timeout_s=_EXPORT_TIMEOUT_S)
+    bound: dict[str, Any] = {**values, "place": place}
+    if place is not None:
+        settings += ", baige_sys.replayed(%(place)s)"
     handle, name = tempfile.mkstemp(prefix="baige-", suffix=f".{asked.format}")
     os.close(handle)
     path = Path(name)
@@ -264,7 +292,7 @@ def write_file(conninfo: str, principal: Principal, asked: Asked, *, part: Part 
     try:
         with driver_errors(), psycopg.connect(conninfo, application_name="baige-export") as quoting:
             query = _literal(quoting, select)
-            prepare = psycopg.ClientCursor(quoting).mogrify(settings.encode(), values)
+            prepare = psycopg.ClientCursor(quoting).mogrify(settings.encode(), bound)
         with adbc_driver_postgresql.dbapi.connect(conninfo) as connection, connection.cursor() as cursor:
             cursor.execute(prepare)
             cursor.fetchall()

@@ -7,14 +7,15 @@ arrive while a reading is under way share the next one, so that many requests co
 
 import asyncio
 import contextlib
-import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
 
 from api.reader import Reader
+from api.replica import PLACE
+from api.tile_store import REGISTRY, version_of
 from gis.errors import BackendError, DatabaseUnavailable, NotFound
 from layers.catalogue import built_in
 from layers.database import translate
@@ -32,14 +33,7 @@ _CREDENTIALS = ""
 _PLACE = "@"
 _COUNTERS = "SELECT name, change_counter FROM baige_sys.layer WHERE name = ANY(%s)"
 _COUNTERS_AND_CREDENTIALS = f"{_COUNTERS} UNION ALL SELECT '{_CREDENTIALS}', epoch FROM baige_sys.credential_epoch"
-#: What is acknowledged is on disk, unless that was given up for speed; what else stands in the log but not on disk was nobody's change.
-_AND_PLACE = (
-    f" UNION ALL SELECT '{_PLACE}', pg_wal_lsn_diff(CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn()"
-    " ELSE pg_current_wal_flush_lsn() END, '0/0')::bigint"
-)
-_REGISTRY = (
-    "SELECT name, built_in, declaration, (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) FROM baige_sys.layer ORDER BY name"
-)
+_AND_PLACE = f" UNION ALL SELECT '{_PLACE}', {PLACE}"
 
 
 def no_collection(name: str) -> NotFound:
@@ -93,12 +87,9 @@ class LiveCatalogue:
         await asyncio.shield(self._refreshing)
 
     async def _read(self) -> None:
-        rows = await self._reader.plain(_REGISTRY)
-        own, database = {}, 0
-        for name, is_built_in, declaration, database in rows:  # noqa: B007
-            text = name.decode()
-            own[text] = None if is_built_in else declaration
-        version = hashlib.sha256(repr((database, sorted(own.items()))).encode()).hexdigest()[:16]
+        rows = await self._reader.plain(REGISTRY)
+        own = {name.decode(): None if is_built_in else declaration for name, is_built_in, declaration, *_ in rows}
+        version = version_of(rows)
         if version == self.version:
             return
         known = built_in()
@@ -148,10 +139,17 @@ class LiveCatalogue:
 
 
 class Counters:
-    """Change counters of the layers, read when asked for; who asks meanwhile shares the next reading."""
+    """Change counters of the layers, read when asked for; who asks meanwhile shares the next reading.
+
+    Attributes
+    ----------
+    on_connect : callable or None
+        Called before the first counter is read over a new connection: it may lead to another database of the same name.
+    """
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
+        self.on_connect: Callable[[], Awaitable[None]] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._waiting: list[tuple[str, asyncio.Future[int | None]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -197,13 +195,13 @@ class Counters:
                     if self._connection is None or not self._connection.broken:
                         raise
                     found = await self._read(names)  # the connection had died unnoticed, the database may be well
-            except (psycopg.Error, OSError) as error:
+            except (psycopg.Error, OSError, BackendError) as error:
                 if self._connection is not None:
                     await self._connection.close()
                     self._connection = None
                 for _, future in batch:
                     if not future.done():
-                        future.set_exception(translate(error))
+                        future.set_exception(error if isinstance(error, BackendError) else translate(error))
                 continue
             for name, future in batch:
                 if not future.done():
@@ -214,6 +212,8 @@ class Counters:
             self._connection = await psycopg.AsyncConnection.connect(
                 self._conninfo, autocommit=True, prepare_threshold=0, application_name="baige-counters", connect_timeout=5
             )
+            if self.on_connect is not None:
+                await self.on_connect()
         sql = _COUNTERS_AND_CREDENTIALS if _CREDENTIALS in names else _COUNTERS
         if _PLACE in names:
             sql += _AND_PLACE

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from prometheus_client import Counter
 
 from layers.database import translate
 
-__all__ = ["Replica"]
+__all__ = ["PLACE", "READS", "Offer", "Replica", "offer_of"]
 
 log = logging.getLogger("baige.api")
 
@@ -30,10 +31,53 @@ _LEFT_ALONE_S = 5.0
 _BEHIND, _NO_REPLICA = "BG001", "BG002"
 _IDENTITY = "SELECT system_identifier FROM pg_control_system()"
 _CHECK = "SELECT baige_sys.replayed(%s)"
+#: How far the primary's log reaches, and which server it is. What is acknowledged is on disk, unless that was given up for speed; what else
+#: stands in the log but not on disk was nobody's change.
+PLACE = (
+    "pg_wal_lsn_diff(CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn()"
+    " ELSE pg_current_wal_flush_lsn() END, '0/0')::bigint"
+)
 
 READS = Counter("baige_reads_total", "Questions of users where a replica is set, by who answered: replica, or primary and why.", ["where"])
 
 Connection = psycopg.AsyncConnection[Any]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A replica that had come to a place of the primary's log (bytes) when it was asked; who reads asks it again in the same transaction."""
+
+    conninfo: str
+    place: int
+
+
+def offer_of(replica: str, primary: str, *, patience_s: float) -> Offer | None:
+    """The same for who has no event loop: an offer of the replica at ``replica``, or None where it is not good within a time; blocks.
+
+    Parameters
+    ----------
+    replica, primary : str
+        Connection strings.
+    """
+    until = time.monotonic() + patience_s
+    options: dict[str, Any] = {"autocommit": True, "connect_timeout": 5}
+    try:
+        with psycopg.connect(primary, **options) as own, psycopg.connect(replica, **options) as other:
+            place, identity = own.execute(f"SELECT {PLACE}, (SELECT system_identifier FROM pg_control_system())").fetchone()  # type: ignore[misc]
+            if other.execute(_IDENTITY).fetchone() != (identity,):
+                return None
+            while True:
+                try:
+                    other.execute(_CHECK, (place,))
+                except psycopg.Error as error:
+                    if error.sqlstate != _BEHIND or time.monotonic() > until:
+                        raise
+                    time.sleep(_AGAIN_S)
+                else:
+                    return Offer(replica, int(place))
+    except psycopg.Error as error:
+        log.info("the replica is not read: %s", type(error).__name__)
+        return None
 
 
 class Replica:
@@ -56,7 +100,7 @@ class Replica:
         self, conninfo: str, *, size: int, configure: Callable[[Connection], Awaitable[None]], place: Callable[[], Awaitable[int]],
         identity: Callable[[], Awaitable[int]],
     ) -> None:  # fmt: skip
-        self._place, self._identity = place, identity
+        self._conninfo, self._place, self._identity = conninfo, place, identity
         self._pool = psycopg_pool.AsyncConnectionPool(
             conninfo, min_size=min(2, size), max_size=size, open=False, configure=configure, timeout=2.0, max_waiting=500, reconnect_timeout=1.0,
             kwargs={"application_name": "baige-api-read", "connect_timeout": 5},
@@ -99,6 +143,16 @@ class Replica:
                 READS.labels(f"primary: replica {why}").inc()
                 return None
             await asyncio.sleep(_AGAIN_S)
+
+    async def offer(self) -> Offer | None:
+        """The replica for who reads it over a connection of his own, or None where the primary is to be asked."""
+
+        async def ask(connection: Connection, place: int) -> int:
+            await connection.execute(_CHECK, (place,), prepare=True)
+            return place
+
+        found = await self.attempt(ask)
+        return None if found is None else Offer(self._conninfo, found[0])
 
     @asynccontextmanager
     async def fresh(self) -> AsyncIterator[Connection | None]:

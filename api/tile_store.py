@@ -11,11 +11,16 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-__all__ = ["TileStore", "software"]
+from layers.query.fragment import Fragment
+from layers.query.source import Source
+from layers.query.tilegrid import Tile
+
+__all__ = ["KEPT_MOST_BYTES", "REGISTRY", "TileStore", "salt_of", "software", "tile_key", "version_of"]
 
 log = logging.getLogger("baige.api")
 
@@ -26,13 +31,50 @@ _HOUR_S = 3600.0
 _PAUSE_S = 60.0
 
 
+#: Larger tiles are not kept.
+KEPT_MOST_BYTES = 4_000_000
+
+#: The layers, and which database of which server this is.
+REGISTRY = (
+    "SELECT name, built_in, declaration, (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),"
+    " (SELECT system_identifier FROM pg_control_system()) FROM baige_sys.layer ORDER BY name"
+)
+#: What decides how a tile is made and what stands in it, beside the database: the queries, the built-in layers, who may see which column.
+_MADE_BY = {"query": (".py", ".sql"), "catalogue": (".toml",), "": ("access.py", "declaration.py")}
+
+
 def software() -> str:
-    """A digest of the code that makes tiles: those of another version are not taken."""
+    """A digest of the code and the declarations that make tiles: those of another version are not taken."""
     digest = hashlib.blake2b(digest_size=8)
-    for part in sorted(resources.files("layers").joinpath("query").iterdir(), key=lambda part: part.name):
-        if part.name.endswith((".py", ".sql")):
-            digest.update(part.read_bytes())
+    for folder, endings in _MADE_BY.items():
+        for part in sorted(resources.files("layers").joinpath(folder).iterdir(), key=lambda part: part.name):
+            if part.name.endswith(endings):
+                digest.update(part.read_bytes())
     return digest.hexdigest()
+
+
+def salt_of(cap: int) -> str:
+    """What all tiles of a store hang on that are made with at most ``cap`` features."""
+    return f"{software()}|{cap}"
+
+
+def version_of(rows: Iterable[tuple[Any, ...]]) -> str:
+    """A digest of `REGISTRY`'s rows: which layers there are, as users declared them, in which database of which server.
+
+    A backup that was restored is another database: its change counters say nothing about what was kept of the old one, and rise to the same
+    numbers again.
+    """
+    own: dict[str, Any] = {}
+    place: tuple[Any, ...] = ()
+    for name, is_built_in, declaration, *place_of in rows:
+        own[name.decode() if isinstance(name, bytes) else name] = None if is_built_in else declaration
+        place = tuple(place_of)
+    return hashlib.sha256(repr((place, sorted(own.items()))).encode()).hexdigest()[:16]
+
+
+def tile_key(source: Source, tile: Tile, scope: str, filters: tuple[Fragment, ...], counter: int, version: str) -> tuple[Any, ...]:
+    """All that a tile's contents hang on: the layer and its state, the place, who asks, and which database."""
+    return (source.name, source.at, tile, scope, filters, counter, version)
 
 
 def _digest(body: bytes) -> bytes:
@@ -49,7 +91,7 @@ class TileStore:
     most_bytes : int
         What the files may take together; looked at when a twentieth of it was written.
     salt : str
-        Whatever tells these tiles from others of the same name: database, software, settings.
+        Whatever tells these tiles from others of the same name: software and settings, see `salt_of`.
     """
 
     def __init__(self, folder: Path, *, most_bytes: int, salt: str) -> None:

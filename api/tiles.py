@@ -14,6 +14,7 @@ from api.extents import extent_of
 from api.html import page
 from api.items import FRESH, read_count
 from api.state import State, etag_of, matches, not_modified, scope_of, while_connected
+from api.tile_store import KEPT_MOST_BYTES, tile_key
 from gis.errors import InputError, NotFound
 from layers.query import cql2_sql
 from layers.query.fragment import Fragment
@@ -25,7 +26,6 @@ from layers.query.tiles import TileRules, tile_sql
 __all__ = ["get_matrix_set", "get_matrix_sets", "get_tile", "get_tilejson", "get_tileset", "get_tilesets"]
 
 TILES = Counter("baige_tiles_total", "Tiles answered, by where they came from: memory, files, database.", ["source"])
-_KEPT_MOST_BYTES = 4_000_000
 
 MVT = "application/vnd.mapbox-vector-tile"
 _REL = "http://www.opengis.net/def/rel/ogc/1.0"
@@ -56,7 +56,7 @@ async def get_tile(request: Request) -> Response:
         if "filter" in query:
             filters = (cql2_sql.compile_filter(query["filter"], source, lang=query.get("filter-lang", "cql2-text")),)
     counter = await state.counters.current(source.name)
-    key = (source.name, source.at, tile, scope_of(principal), filters, counter, state.catalogue.version)
+    key = tile_key(source, tile, scope_of(principal), filters, counter, state.catalogue.version)
     etag = etag_of(key)
     headers = {**FRESH, "ETag": etag}
     if matches(request, etag):
@@ -78,7 +78,7 @@ async def get_tile(request: Request) -> Response:
         sql = tile_sql(source, tile, total=total, filters=filters, rules=TileRules(cap=state.serve.tile_cap))
         work = state.reader.fetch(principal, sql, timeout_s=state.serve.tile_timeout_s)
         body = bytes((await while_connected(request, work))[0][0])
-        if len(body) < _KEPT_MOST_BYTES:
+        if len(body) < KEPT_MOST_BYTES:
             if state.serve.tile_cache_mb:
                 state.tiles.keep(key, body)
             if state.tile_files is not None:

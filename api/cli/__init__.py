@@ -35,6 +35,7 @@ COMMANDS = {
     "key": "key",
     "audit": "audit",
     "undo": "undo",
+    "tiles": "tiles",
     "serve": "serve",
     "worker": "worker",
 }

@@ -20,10 +20,12 @@ from api.formats import write_file
 from api.jobs.definitions import PROCESSES
 from api.jobs.store import BROKEN_OFF, JobStore
 from api.lifetime import end_with_parent
+from api.replica import offer_of
 from gis.errors import BaigeError, DatabaseUnavailable
 from gis.settings import Settings
 from layers.access import Principal
 from layers.cluster import resolve_database_url
+from layers.cluster_external import normalise_url
 from layers.database import Database
 from layers.query.source import Source
 from layers.registry import declaration_of, storage_srid
@@ -31,6 +33,10 @@ from layers.registry import declaration_of, storage_srid
 __all__ = ["main"]
 
 log = logging.getLogger("baige.job")
+
+#: How long a replica that is behind is waited for: a job is in less of a hurry than a request.
+_PATIENCE_S = 2.0
+
 
 def _export(settings: Settings, database: Database, job: dict[str, Any]) -> dict[str, Any]:
     inputs, principal = job["inputs"], Principal(job["role"], job["district"], job["key_id"], str(job["id"]))
@@ -40,7 +46,11 @@ def _export(settings: Settings, database: Database, job: dict[str, Any]) -> dict
     query = QueryParams({"f": form, **{name: inputs[name] for name in ("filter", "crs") if name in inputs}})
     offered = layer_crs(source.srid, settings.city_config.analysis_srid)
     asked = read_items(source, query, Headers({}), offered=offered, limit_default=1000, limit_max=10_000)
-    made = write_file(database.conninfo, principal, asked)
+    replica = None
+    if settings.database_read_url is not None:
+        reading = Database(normalise_url(settings.database_read_url.get_secret_value())).conninfo
+        replica = offer_of(reading, database.conninfo, patience_s=_PATIENCE_S)
+    made = write_file(database.conninfo, principal, asked, replica=replica)
     folder = settings.home / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{job['id']}.{form}"

@@ -110,7 +110,9 @@ def behind(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     log = folder / "serve.log"
     words = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
     tested = subprocess.run([*words, "-t"], capture_output=True, text=True, check=False)
-    assert tested.returncode == 0 and "[warn]" not in tested.stderr, tested.stderr
+    # nginx from 1.25.1 on would rather have `http2 on;`, which those before it (Debian 12) do not know
+    warned = [line for line in tested.stderr.splitlines() if "[warn]" in line and '"listen ... http2" directive is deprecated' not in line]
+    assert tested.returncode == 0 and not warned, tested.stderr
     proxy = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with log.open("ab") as out:
         serve = [sys.executable, "-m", "api.cli", "serve", "--workers", "1", "--no-jobs"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psycopg
 import pytest
@@ -22,7 +23,10 @@ from click.testing import CliRunner
 from rasterio.transform import from_origin
 
 from api.cli import main
+from api.tile_store import version_of
+from api.tiles import TILES
 from gis.errors import BaigeError, ConfigError, Conflict, DataError, NotFound, UnreadableFile
+from gis.settings import Settings
 from layers.access import Principal
 from layers.backup import backup, restore, verify
 from layers.backup_archive import read_archive
@@ -30,6 +34,7 @@ from layers.backup_server import DatabaseServer
 from layers.cluster import EmbeddedCluster
 from layers.database import Database
 from layers.rasters import add_heights, find_raster
+from tests.integration.test_api.conftest import running
 
 SCHEMAS = ("baige", "baige_history", "baige_sys")
 
@@ -175,6 +180,52 @@ def test_restore_brings_everything_back(stage: Stage) -> None:
         assert connection.exec_driver_sql("SELECT count(*) FROM baige_history.camera_site").scalar_one() == 2
     with stage.database.begin(Principal("public")) as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM baige.camera_site").scalar_one() == 0
+
+
+def test_tiles_kept_before_a_restore_are_never_served_after_it(stage: Stage, tmp_path: Path) -> None:
+    """In files and in the memory of a server that runs on: the restored layer's change counter rises to the very number of the tile that was kept."""
+    url = stage.database.url.render_as_string(hide_password=False)
+    settings = Settings(home=stage.home)
+    more = {"tile_store": tmp_path / "tiles", "anonymous_role": "planner"}
+    path = "/collections/camera_site/tiles/WebMercatorQuad/14/6722/13257"
+
+    def counter() -> int:
+        with stage.database.begin() as connection:
+            return int(connection.exec_driver_sql("SELECT change_counter FROM baige_sys.layer WHERE name = 'camera_site'").scalar_one())
+
+    def asked(address: str) -> tuple[str, bytes]:
+        before = {s.labels["source"]: s.value for m in TILES.collect() for s in m.samples if s.name.endswith("_total")}
+        answer = httpx.get(address + path, timeout=60)
+        assert answer.status_code == 200
+        after = {s.labels["source"]: s.value for m in TILES.collect() for s in m.samples if s.name.endswith("_total")}
+        (source,) = {name for name, value in after.items() if value > before.get(name, 0)}
+        return source, answer.content
+
+    with running(settings, url, **more) as (first, _), running(settings, url, **more) as (second, _):
+        kept_at = counter()
+        source, old = asked(first)
+        assert source == "database" and b"device_code" in old
+        assert asked(first) == ("memory", old)
+        assert asked(second) == ("files", old)
+        restore(stage.server, stage.home, stage.archive, force=True)
+        assert counter() == kept_at - 1
+        with stage.database.begin() as connection:
+            _insert(connection, "NEW-CAMERA")
+        assert counter() == kept_at  # the same layer, place, asker and number as those of the old tile
+        source, new = asked(first)  # at once: no look at the catalogue came in between
+        assert source == "database" and b"NEW-CAMERA" in new and b"NEW-CAMERA" not in old
+        assert asked(second) == ("files", new)
+    with running(settings, url, **more) as (third, _):  # and after a restart, when nobody remembers the old database
+        assert asked(third) == ("files", new)
+
+
+def test_a_restored_database_is_another_one_wherever_it_was_restored() -> None:
+    """Numbers of databases are given anew by each PostgreSQL server: only together with the server's own do they name one."""
+    layers = [("camera_site", True, None), ("trees", False, {"name": "trees"})]
+    version = version_of([(*layer, 16384, 7_000_000_000) for layer in layers])
+    assert version == version_of([(layer[0].encode(), *layer[1:], 16384, 7_000_000_000) for layer in layers])
+    assert version != version_of([(*layer, 16385, 7_000_000_000) for layer in layers])
+    assert version != version_of([(*layer, 16384, 7_000_000_001) for layer in layers])
 
 
 def test_a_backup_while_others_write_is_one_state(

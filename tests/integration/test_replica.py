@@ -4,25 +4,37 @@ import random
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import geopandas
 import httpx
 import psycopg
+import pyogrio
 import pytest
 import sqlalchemy as sa
 from prometheus_client import REGISTRY
+from starlette.datastructures import Headers, QueryParams
 
 from api.access import hash_secret, new_key
+from api.asking import read_items
+from api.crs import layer_crs
+from api.formats import write_file
+from api.jobs import child
+from api.replica import Offer, offer_of
 from gis.settings import Settings
+from layers.access import Principal
+from layers.catalogue import built_in
 from layers.changes import change_set
 from layers.cluster import SUPERUSER, EmbeddedCluster
 from layers.cluster_external import libpq_url
 from layers.database import Database
 from layers.migrate import upgrade
+from layers.query.source import Source
 from tests.integration.test_api.conftest import running
 
 ITEMS = "/collections/camera_site/items"
@@ -57,6 +69,9 @@ class Pair:
 
     def standby_url(self, *, admin: bool = True) -> str:
         return self.standby.admin_url("city") if admin else self.standby.url("city")
+
+    def source(self) -> Source:
+        return Source.of(built_in()["building"], 4490, "planner")
 
     def caught_up(self) -> None:
         place = ask(self.primary.admin_url("city"), "SELECT pg_current_wal_flush_lsn()::text")
@@ -137,6 +152,7 @@ READS = {
     "page": f"{BUILDINGS}?limit=7", "ordered": f"{BUILDINGS}?limit=7&sortby=name_zh", "filter": f"{BUILDINGS}?filter=height_m=9",
     "part as text": f"{BUILDINGS}?f=csv&limit=3", "all as text": f"{BUILDINGS}?f=csv", "runs": "/portal/config.json",
     "tile": "/collections/building/tiles/WebMercatorQuad/12/1675/3313",
+    **{f"file {form}": f"{BUILDINGS}?f={form}" for form in ("parquet", "gpkg", "fgb", "xlsx")}, "part of a file": f"{BUILDINGS}?f=parquet&limit=9",
 }  # fmt: skip
 
 
@@ -146,6 +162,86 @@ def test_what_users_ask_is_answered_by_the_replica(pair: Pair, what: str) -> Non
     found = pair.count_of(lambda: pair.one.get(READS[what]).raise_for_status())
     assert found.get("replica", 0) >= 1
     assert set(found) == {"replica"}, found
+
+
+def conninfo(cluster: EmbeddedCluster) -> str:
+    return Database(cluster.url("city")).conninfo
+
+
+def scans(url: str) -> int:
+    """How often the buildings were read on a server, so far."""
+    return int(ask(url, "SELECT coalesce(seq_scan, 0) + coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relid = 'baige.building'::regclass"))
+
+
+@pytest.mark.parametrize("form", ["parquet", "gpkg", "fgb", "job"])
+def test_files_come_from_the_replica_and_hold_what_the_primary_has(pair: Pair, form: str, tmp_path: Path) -> None:
+    """By PostgreSQL's own account of who read the table, not by ours."""
+    pair.caught_up()
+    primary, standby = pair.primary.admin_url("city"), pair.standby_url()
+    settings = Settings(home=tmp_path, database_read_url=pair.standby.url("city"))  # type: ignore[arg-type]
+    before = scans(primary), scans(standby)
+    if form == "job":
+        database = Database(pair.primary.url("city"))
+        job = {"id": uuid.uuid4(), "role": "planner", "district": "", "key_id": "", "inputs": {"collection": "building", "format": "gpkg"}}
+        path = tmp_path / "jobs" / child._export(settings, database, job)["file"]
+        until(lambda: scans(standby) > before[1])
+        assert scans(primary) == before[0]
+        child._export(Settings(home=tmp_path), database, job)  # told of no replica: the account is worth something
+        until(lambda: scans(primary) > before[0])
+        database.dispose()
+    else:
+        path = tmp_path / f"file.{form}"
+        asked = read_items(
+            pair.source(), QueryParams({"f": form}), Headers({}), offered=layer_crs(4490, 4546), limit_default=10, limit_max=10,
+        )  # fmt: skip
+        offer = offer_of(conninfo(pair.standby), conninfo(pair.primary), patience_s=5)
+        assert offer is not None
+        made = write_file(conninfo(pair.primary), Principal("planner"), asked, replica=offer)
+        until(lambda: scans(standby) > before[1])
+        assert scans(primary) == before[0]
+        shutil.move(made, path)
+    frame = geopandas.read_parquet(path) if form == "parquet" else pyogrio.read_dataframe(path)
+    assert sorted(frame["name_zh"]) == sorted(f"楼{n}" for n in range(1, 501))
+
+
+def test_a_file_is_never_older_than_a_change_and_never_missed(pair: Pair, tmp_path: Path) -> None:
+    """While replay stands still, and where the replica goes between the offer and the reading."""
+    url, path = conninfo(pair.primary), ITEMS
+
+    def codes(client: httpx.Client, form: str = "parquet") -> set[str]:
+        target = tmp_path / f"{uuid.uuid4().hex}.{form}"
+        answer = client.get(f"{path}?f={form}")
+        assert answer.status_code == 200, answer.text
+        target.write_bytes(answer.content)
+        frame = geopandas.read_parquet(target) if form == "parquet" else pyogrio.read_dataframe(target)
+        return set(frame["device_code"])
+
+    pair.caught_up()
+    for number in range(10, 20):
+        body = feature(number)
+        assert pair.one.post(ITEMS, json=body, headers={"Content-Type": "application/geo+json"}).status_code == 201
+        assert body["properties"]["device_code"] in codes(pair.two) & codes(pair.one, "gpkg")
+    pair.caught_up()
+    stale = offer_of(conninfo(pair.standby), url, patience_s=5)
+    assert stale is not None
+    ask(pair.standby_url(), "SELECT pg_wal_replay_pause()")
+    until(lambda: ask(pair.standby_url(), "SELECT pg_get_wal_replay_pause_state()") == "paused")
+    try:
+        body = feature(20)
+        assert pair.one.post(ITEMS, json=body, headers={"Content-Type": "application/geo+json"}).status_code == 201
+        assert body["properties"]["device_code"] in codes(pair.two)
+        assert offer_of(conninfo(pair.standby), url, patience_s=0.2) is None
+    finally:
+        ask(pair.standby_url(), "SELECT pg_wal_replay_resume()")
+    assert offer_of(url, url, patience_s=0.2) is None, "a primary is no replica"
+    asked = read_items(pair.source(), QueryParams({"f": "parquet"}), Headers({}), offered=layer_crs(4490, 4546), limit_default=10, limit_max=10)
+    ahead = Offer(stale.conninfo, stale.place + 10**12)  # one that has lost what it had, as after a restart from an older copy
+    for offer in (ahead, Offer(url, 0), Offer("host=127.0.0.1 port=1 connect_timeout=1", 0)):
+        made = Path(write_file(url, Principal("planner"), asked, replica=offer))
+        assert len(geopandas.read_parquet(made)) == 500
+        made.unlink()
+    for item in pair.one.get(f"{ITEMS}?limit=100").json()["features"]:
+        assert pair.one.delete(f"{ITEMS}/{item['id']}").status_code == 204
 
 
 def test_answers_are_those_of_the_primary(pair: Pair) -> None:
