@@ -2,7 +2,7 @@
 // moves along with the hand, and the map is drawn anew (at half the resolution) only now and then; when it stands it is drawn whole.
 const SLOW_MS = 50, FRAMES = 4; // slow: the mean of so many frames in motion is longer than this
 const STILL_MS = 180; // it stands: has not moved for so long
-const REST = 4, LEAST_MS = 150, MOST_MS = 700; // pause after a drawing in motion: so many times what it took, within these limits
+const REST = 4, LEAST_MS = 150, MOST_MS = 700, LATER_MS = 60; // pause after a drawing in motion: so many times what it took, within these limits
 const UNCOVERED = 0.35, LARGER = 1.6, SMALLER = 0.75; // drawn at once: so much of the view is bare, or so much larger or smaller
 
 export const machine = { slow: false };
@@ -14,7 +14,7 @@ export function keepFluid(map) {
   const full = map.getPixelRatio(), canvas = map.getCanvas(), frame = map.getContainer(), gl = canvas.getContext("webgl2");
   canvas.style.transformOrigin = "0 0";
   map.drawings = 0; // for the benchmark: frames that were drawn, not only moved
-  let still = true, coarse = false, resizing = false, drawn = null;
+  let still = true, coarse = false, resizing = false, drawn = null, later = null;
 
   // The last drawing as it lies in the view of the moment; "" if it shows too little of it.
   const moved = () => {
@@ -24,9 +24,9 @@ export function keepFluid(map) {
     return shown && scale < LARGER && scale > SMALLER ? `translate(${at.x}px, ${at.y}px) scale(${scale})` : "";
   };
   // Whether the graphics have drawn it and rested: what they are asked for meanwhile would have to wait, the moved picture, too.
-  const rested = (now) => {
+  const rested = (now, least) => {
     if (drawn.cost === null && gl.getSyncParameter(drawn.fence, gl.SYNC_STATUS) === gl.SIGNALED) drawn.cost = now - drawn.at;
-    return drawn.cost !== null && now > drawn.at + drawn.cost + Math.min(Math.max(REST * drawn.cost, LEAST_MS), MOST_MS);
+    return drawn.cost !== null && now > drawn.at + drawn.cost + Math.min(Math.max(REST * drawn.cost, least), MOST_MS);
   };
   const sharpness = (ratio) => { coarse = ratio < full; resizing = true; map.setPixelRatio(ratio); resizing = false; }; // tells of a move of its own
   const hook = () => {
@@ -34,14 +34,17 @@ export function keepFluid(map) {
     if (!gl || typeof render !== "function") return; // another version of the library: every frame is drawn
     drawn = null;
     painter.render = function (...given) {
-      const now = performance.now(), moving = machine.slow && !still, place = moving && drawn && !rested(now) ? moved() : "";
+      const now = performance.now(), moving = machine.slow && !still;
+      const place = moving && drawn && !rested(now, LEAST_MS) ? moved() : "";
       canvas.style.transform = place;
       if (place) return;
+      // Tiles that arrive one by one are not worth a drawing each.
+      if (still && drawn && !map.areTilesLoaded() && !rested(now, 0)) { later ??= setTimeout(() => { later = null; map.triggerRepaint(); }, LATER_MS); return; }
       if (moving && !coarse) sharpness(full / 2);
       render.apply(painter, given);
       map.drawings += 1;
       if (drawn) gl.deleteSync(drawn.fence);
-      drawn = { at: now, cost: null, fence: gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0), corner: map.unproject([0, 0]), zoom: map.getZoom(), width: frame.clientWidth, height: frame.clientHeight };
+      drawn = { at: performance.now(), cost: null, fence: gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0), corner: map.unproject([0, 0]), zoom: map.getZoom(), width: frame.clientWidth, height: frame.clientHeight };
     };
   };
   hook();
@@ -66,5 +69,5 @@ export function keepFluid(map) {
   finishers.set(map, finish);
   map.on("movestart", () => { if (!resizing) { clearTimeout(timer); still = false; } });
   map.on("moveend", () => { if (!resizing) { clearTimeout(timer); timer = setTimeout(finish, STILL_MS); } });
-  map.on("remove", () => clearTimeout(timer));
+  map.on("remove", () => { clearTimeout(timer); clearTimeout(later); });
 }

@@ -3,7 +3,7 @@ import { both, byId, el, labelled, lang, setLanguage, tell } from "./dom.js";
 import { login, logout, readSession, Refused, session } from "./server.js";
 import { forgetOutfalls } from "./outfalls.js";
 import { catalogue, readCatalogue, title } from "./catalogue.js";
-import { canDraw, makeMap, map, setLayer, sortLayers } from "./map.js";
+import { makeMap, map, setLayer, sortLayers } from "./map.js";
 import { setUpSectors } from "./sectors.js";
 import { firstLayers, layersPanel } from "./layers.js";
 import { closeDetail, openFeature } from "./detail.js";
@@ -122,14 +122,13 @@ async function start() {
   heading();
   document.addEventListener("baige:session", heading);
   setUpField();
-  if (!canDraw()) {
+  mendMoments();
+  if (!await makeMap()) {
     byId("map").replaceChildren(el("p", { style: "padding:80px 20px" }, both("此浏览器没有 WebGL，无法绘制地图。请改用", "This browser has no WebGL and cannot draw the map. Use the "), el("a", { href: "/maps/index.html" }, both("离线地图", "standalone maps")), both("，或不用地图查看", ", or without a map the "), el("a", { href: "/collections?f=html" }, both("图层列表", "list of layers")), "。"));
     byId("side").hidden = byId("find").hidden = byId("tools").hidden = byId("fold").hidden = true;
     document.body.dataset.ready = "no-webgl";
     return;
   }
-  mendMoments();
-  await makeMap();
   state.on = (state.on || firstLayers()).filter((name) => catalogue.layers.get(name)?.drawn);
   const drawing = new Set(state.on);
   for (const layer of [...catalogue.layers.values()].sort((a, b) => a.height - b.height)) if (drawing.has(layer.name)) setLayer(layer.name, true);

@@ -9,11 +9,7 @@ export let map = null;
 const SHIFT = 14; // more names than this many characters wrap
 const opacities = new Map(); // MapLibre layer → its paint opacity as declared
 
-export const canDraw = () => {
-  const probe = document.createElement("canvas");
-  return Boolean(probe.getContext("webgl2") || probe.getContext("webgl"));
-};
-
+// Makes the map; false where the browser cannot draw one.
 export async function makeMap() {
   const [west, south, east, north] = catalogue.city.focus || catalogue.city.bounds;
   const style = {
@@ -36,7 +32,7 @@ export async function makeMap() {
       { id: "scratch-point", type: "circle", source: "scratch", filter: ["==", ["geometry-type"], "Point"], paint: { "circle-radius": 4, "circle-color": "#ffffff", "circle-stroke-color": "#0b5c8e", "circle-stroke-width": 2 } },
     ],
   };
-  map = new maplibregl.Map({
+  const options = {
     container: "map",
     style,
     bounds: state.zoom === null ? [[west, south], [east, north]] : undefined,
@@ -51,7 +47,11 @@ export async function makeMap() {
     touchPitch: false,
     fadeDuration: 0,
     transformRequest: (url) => ({ url, headers: headers(), credentials: "same-origin" }),
-  });
+  };
+  try { map = new maplibregl.Map(options); } catch (error) {
+    if (!String(error.message).includes("WebGL")) throw error;
+    return false;
+  }
   map.touchZoomRotate.disableRotation();
   map.keyboard.disableRotation();
   ownLetters(map);
@@ -74,6 +74,7 @@ export async function makeMap() {
   addPictures();
   for (const source of ["picked", "scratch"]) setShapes(map, source, []);
   byId("map").querySelector("canvas").setAttribute("aria-label", "地图 Map");
+  return true;
 }
 
 // Pictures below all layers: another service's base map by way of our server (off at first), and shaded relief.
