@@ -20,7 +20,7 @@ ARGUMENTS = [
 LAYERS = "water,road,building,admin_area,grid_cell,camera_site,outfall,coverage_gap"
 SCALES = {"city": 12.0, "district": 14.0, "street": 16.5}
 FIRST_SECONDS, SECONDS = 10.0, 4.0
-#: Frames shown, those of them that were drawn anew (the others move the last drawing along), and the longest pause between two of them, while the map moves.
+#: Frames shown while the map moves, those of them that were drawn anew (the others move the last drawing along), the longest pause between two.
 MOVE = """async ([kind, ms]) => {
   const { map } = await import("/portal/js/map.js");
   const times = [], drawn = () => times.push(performance.now()), before = map.drawings;
