@@ -305,6 +305,8 @@ def test_without_a_network_the_page_opens_and_the_record_is_sent_later(
     tab.wait_for_selector("body[data-ready=yes]")
     expect(tab.locator("#officer-note")).to_contain_text("离线")
     open_form(tab, "排口5")
+    expect(tab.locator("#detail .part .bad")).to_have_count(1)
+    expect(tab.locator("#detail .part .bad")).to_contain_text("要连上服务器才能看到")
     tab.locator("#inspection label", has_text="未排放").click()
     tab.locator("#i-photos").set_input_files(photo())
     expect(tab.locator("#inspection .photo img")).to_have_count(1)
@@ -318,6 +320,7 @@ def test_without_a_network_the_page_opens_and_the_record_is_sent_later(
     context.set_offline(False)
     tab.locator("#send-now").click()
     expect(tab.locator("#ask")).to_contain_text("没有待发送的记录")
+    expect(tab.locator("#send-now")).to_have_count(0)
     assert [(row[1], row[5]) for row in rows(database, 5)] == [(0, 1)]
 
 

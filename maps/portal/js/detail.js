@@ -53,7 +53,7 @@ export async function openFeature(name, id, { fly = false } = {}) {
   state.picked = `${name}/${id}`;
   keepState();
   highlight(found.geometry);
-  if (fly) flyTo(found.geometry);
+  if (fly) flyTo(found.geometry, { maxZoom: name === "rule_finding" ? 15 : 17 }); // a finding is between two things that may lie apart
   const facts = factsOf(layer, found.properties), hung = el("div", { class: "hung" });
   const long = name === "outfall" || name === "rule_finding";
   frame(both(layer.zh, layer.en), nameOf(layer, found.properties, id), hung, long ? el("details", {}, el("summary", {}, both("全部属性", "All attributes")), facts) : facts);

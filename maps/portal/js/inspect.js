@@ -126,7 +126,7 @@ export async function openQueue() {
   dialog.setAttribute("aria-labelledby", "q-title");
   dialog.replaceChildren(...[el("header", { class: "row" }, el("h2", { id: "q-title" }, both("现场记录", "Field records")), el("button", { type: "button", class: "close", "aria-label": said("关闭", "Close"), onclick: () => dialog.close() }, "×")),
     waiting.length ? el("ul", { class: "queue" }, waiting.map(one)) : el("p", {}, both("没有待发送的记录。", "Nothing waits to be sent.")),
-    el("p", { class: "row" }, el("button", { type: "button", class: "main", id: "send-now", onclick: async () => { await sendAll(); openQueue(); } }, both("立即发送", "Send now"))),
+    waiting.length ? el("p", { class: "row" }, el("button", { type: "button", class: "main", id: "send-now", onclick: async () => { await sendAll(); openQueue(); } }, both("立即发送", "Send now"))) : null,
     sent.length ? el("details", {}, el("summary", {}, both(`最近送达 ${sent.length} 条`, `${sent.length} that arrived lately`)), el("ul", {}, sent.map((s) => el("li", {}, `${when(s.at)} ${s.name}`)))) : null].filter(Boolean));
   if (!dialog.open) dialog.showModal();
 }

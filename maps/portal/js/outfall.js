@@ -90,5 +90,15 @@ async function findings(id) {
 }
 
 const failed = (error) => el("p", { class: "note bad" }, both(`此部分未能读取：${error.message}`, `This part could not be read: ${error.message}`));
-export const outfallParts = (id, properties) => [state(id), watchers(id, properties), inspections(id), samples(id, properties), findings(id), riverOf("outfall", id)].map((part) => part.catch(failed));
+const alone = () => el("p", { class: "note bad" }, both("离线：值守摄像机、巡查记录、水质监测和规则发现要连上服务器才能看到。", "Offline: watching cameras, inspections, samples and findings can be seen once the server answers."));
+export function outfallParts(id, properties) {
+  let told = false; // without a server all parts fail alike: told once
+  const caught = (error) => {
+    if (error.status !== 0) return failed(error);
+    if (told) return null;
+    told = true;
+    return alone();
+  };
+  return [state(id), watchers(id, properties), inspections(id), samples(id, properties), findings(id), riverOf("outfall", id)].map((part) => part.catch(caught));
+}
 

@@ -183,8 +183,11 @@ async function choose(name) {
   if (name) show("camera_site");
   else map.getCanvas().style.cursor = "";
   pick(null);
-  box?.querySelectorAll("[data-needs-plan]").forEach((node) => { node.hidden = !name; });
+  hideUnused(name);
 }
+
+// Parts of the panel for a scenario that is open, and the hint where none is.
+const hideUnused = (name) => box?.querySelectorAll("[data-needs-plan], [data-without-plan]").forEach((node) => { node.hidden = Boolean(name) === node.matches("[data-without-plan]"); });
 
 export async function planPanel() {
   await readScenarios();
@@ -203,6 +206,7 @@ export async function planPanel() {
   const kind = el("select", { id: "plan-type", "data-label-zh": "型号", "data-label-en": "Type of camera" }, plan.types.map((t) => option(t.name, t.name, t.name)));
   const job = el("div"), result = el("div");
   box = el("section", {}, el("h2", { class: "title" }, both("规划方案", "Scenario")), el("div", { class: "row" }, chosen, make),
+    el("p", { class: "note", "data-without-plan": "" }, both("选择或新建一个方案，即可在图上新增、拖动、转向、停用摄像机；视域和数字随即更新。登记数据不变。", "Choose a scenario or name a new one; then add, drag, turn and switch off cameras on the map: what they see and the numbers follow. The register stays as it is.")),
     el("div", { class: "row", "data-needs-plan": "" }, kind, el("button", { type: "button", id: "plan-add", onclick: () => { adding = kind.value; tell("在地图上单击新摄像机的位置。", "Click where the new camera stands."); } }, both("新增摄像机", "Add a camera"))),
     el("div", { id: "plan-picked", "data-needs-plan": "" }), el("div", { id: "plan-figures", "aria-live": "polite", "data-needs-plan": "" }),
     el("div", { "data-needs-plan": "" }, el("h2", { class: "title" }, both("改动", "Changes")), el("p", { id: "plan-state", class: "note", role: "status" }), el("ol", { class: "ranked", id: "plan-rows" })),
@@ -211,7 +215,7 @@ export async function planPanel() {
       if (done) { comparison = (await done.result()).result; result.replaceChildren(comparisonTable(comparison)); }
     } }, both("全市前后对比", "Compare for the whole city")), job, result));
   if (comparison) result.replaceChildren(comparisonTable(comparison));
-  box.querySelectorAll("[data-needs-plan]").forEach((node) => { node.hidden = !plan.name; });
+  hideUnused(plan.name);
   labelled(box);
   queueMicrotask(() => requestAnimationFrame(() => { drawPicked(); drawFigures(); drawList(); }));
   return box;
