@@ -22,7 +22,7 @@ from gis.settings import CameraDefaults
 
 __all__ = ["CHUNK", "ENGINE", "PRODUCTS", "CoverageResult", "fingerprint", "pack", "pack_open", "unpack"]
 
-ENGINE = 4
+ENGINE = 5
 """Grows with every change that changes results, so that stored tiles of another engine are not taken up again."""
 CHUNK = 256
 PRODUCTS = ("confirmed_installed", "possible_installed", "confirmed_online", "possible_online")

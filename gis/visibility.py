@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy.typing as npt
 from gis.coverage_run import FAN_DENSITY
 from gis.errors import Cancelled, InputError, LimitExceeded
 from gis.visibility_fan import VOID_HEIGHT_M, look
-from gis.visibility_fast import SCRATCH_ROWS, look_fast, scratch_size
+from gis.visibility_fast import SCRATCH_ROWS, look_fast_shared, scratch_size
 from gis.visibility_surface import Buildings, Surface, Terrain, Window
 
 __all__ = ["Buildings", "Observer", "Surface", "Terrain", "Viewshed", "viewshed", "viewsheds"]
@@ -135,19 +134,16 @@ def _pool() -> ThreadPoolExecutor:
 def _look_fast(
     sight: tuple[Any, ...], reach: float, density: float, seen: npt.NDArray[np.uint8], size: int, workers: int
 ) -> None:
-    """The eight octants, shared by threads: each writes cells of its own."""
+    """The eight octants, shared by threads: each writes cells of its own, and takes the next octant when it is done with one."""
     columns = scratch_size(reach, density)
+    taken = np.zeros(1, dtype=np.int64)
 
-    def part(first: int, end: int) -> None:
-        kernel: Any = look_fast
-        kernel(*sight, seen, size, size, np.empty((SCRATCH_ROWS, columns), dtype=np.float32), first, end)
+    def part() -> None:
+        kernel: Any = look_fast_shared
+        kernel(*sight, seen, size, size, np.empty((SCRATCH_ROWS, columns), dtype=np.float32), taken)
 
-    if workers <= 1:
-        part(0, 8)
-        return
-    cuts = [8 * n // min(workers, 8) for n in range(min(workers, 8) + 1)]
-    waiting = [_pool().submit(part, first, end) for first, end in pairwise(cuts[1:])]
-    part(cuts[0], cuts[1])
+    waiting = [_pool().submit(part) for _ in range(min(workers, 8) - 1)]
+    part()
     for future in waiting:
         future.result()
 
