@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from gis.cameras import Assumed, CameraTable, prepare
 from gis.coverage import CoverageResult, compute
+from gis.coverage_drawn import drawn_view
 from gis.coverage_place import place
 from gis.coverage_views import CameraView, views
 from gis.errors import Cancelled, InputError
@@ -212,7 +213,10 @@ def camera_views(
     residential: Surface | None = None,
     workers: int | None = None,
 ) -> Iterator[gpd.GeoDataFrame]:
-    """Rows of layer ``camera_view``, up to a thousand cameras at a time.
+    """Rows of layer ``camera_view``, up to a thousand cameras at a time; ``attrs["drawn"]`` of a frame says how many are drawn by geometry.
+
+    ``geom`` is the polygon among footprints where that agrees with the cells (`gis.coverage_drawn`), else their outline. All figures are those of
+    the cells.
 
     Parameters
     ----------
@@ -227,12 +231,15 @@ def camera_views(
     """
     at = {name: i for i, name in enumerate(cameras.id)}
     rows: list[dict[str, Any]] = []
+    drawn = 0
     for view in views(cameras, surface, target_height_m=result.target_height_m, mode=result.mode, workers=workers or 2):
         sure = bool((view.confirmed > 0).any())
         cells = (view.confirmed if sure else view.possible) > 0
         if not cells.any():
             continue
         i, camera = at[view.id], register.loc[view.id]
+        polygon = drawn_view(view, cameras, i, surface, confirmed=sure, target_height_m=result.target_height_m)
+        drawn += polygon is not None
         online = {1: True, 0: False}.get(int(cameras.online[i]))
         rows.append(
             {
@@ -245,19 +252,20 @@ def camera_views(
                 "area_m2": _m2(cells, view),
                 "only_here_m2": _only_here(view, result) if sure else 0.0,
                 "assumed": [word for bit, word in _WORDS.items() if int(cameras.assumed[i]) & bit],
-                "geom": _outline(cells, view),
+                "geom": _outline(cells, view) if polygon is None else polygon,
                 **_residential(cells, view, residential),
             }
         )
         if len(rows) == _BATCH:
-            yield _frame(rows, cameras.crs)
-            rows = []
+            yield _frame(rows, cameras.crs, drawn)
+            rows, drawn = [], 0
     if rows:
-        yield _frame(rows, cameras.crs)
+        yield _frame(rows, cameras.crs, drawn)
 
 
-def _frame(rows: list[dict[str, Any]], crs: Any) -> gpd.GeoDataFrame:
+def _frame(rows: list[dict[str, Any]], crs: Any, drawn: int) -> gpd.GeoDataFrame:
     frame = gpd.GeoDataFrame(rows, geometry="geom", crs=crs)
+    frame.attrs["drawn"] = drawn
     frame["residential_mask"] = gpd.GeoSeries(frame["residential_mask"], crs=crs)
     return frame
 
@@ -292,12 +300,13 @@ class _Figures:
     """Sums over the rows that were written."""
 
     def __init__(self) -> None:
-        self.cameras = self.confirmed = self.residential = self.alone = 0
+        self.cameras = self.confirmed = self.residential = self.alone = self.drawn = 0
         self.area_m2 = self.alone_m2 = self.residential_m2 = 0.0
         self.worst: list[tuple[float, str, str | None]] = []
 
     def add(self, frame: gpd.GeoDataFrame) -> None:
         self.cameras += len(frame)
+        self.drawn += int(frame.attrs["drawn"])
         self.confirmed += int((frame["certainty"] == "confirmed").sum())
         self.residential += int((frame["share_residential"] > 0.5).sum())
         self.area_m2 += float(frame["area_m2"].sum())
@@ -315,6 +324,7 @@ class _Figures:
             "confirmed": self.confirmed,
             "possible": self.cameras - self.confirmed,
             "see_nothing": cameras - self.cameras,
+            "drawn_by_geometry": self.drawn,
             "residential_share": round(self.residential_m2 / self.area_m2, 4) if self.area_m2 else None,
             "mostly_residential": self.residential,
             "single_points": self.alone,

@@ -7,10 +7,11 @@ import shapely
 
 from gis.cameras import CameraTable, prepare
 from gis.coverage import compute
+from gis.coverage_drawn import drawn_view
 from gis.coverage_place import place
-from gis.coverage_views import privacy
+from gis.coverage_views import privacy, views
 from gis.errors import InputError
-from gis.visibility_surface import Surface
+from gis.visibility_surface import Buildings, Surface
 from grids.views import area_prefix, camera_views, near, residential_ground
 from tests.unit.gis.test_coverage import register, town
 
@@ -62,6 +63,46 @@ def test_what_only_one_camera_sees_is_what_a_run_without_it_lacks(
     assert lost > 0
 
 
+@pytest.mark.parametrize(("relief", "least", "most"), [(0.0, 0.9, 1.0), (0.2, 0.5, 0.99), (30.0, 0.0, 0.2)])
+def test_views_are_drawn_by_geometry_where_it_says_what_the_exact_engine_says(relief: float, least: float, most: float) -> None:
+    """Among 25 buildings: polygons hold the centres of the cells of open ground that a run of the camera alone counts, and no roof."""
+    surface = town(seed=3, relief=relief)
+    table = place(prepare(register(seed=3, n=40), crs=CRS), surface).cameras
+    (frame,) = camera_views(table, people(table), surface, compute(table, surface, workers=1))
+    rows, drawn = frame.set_index("camera_id"), 0
+    at = {name: i for i, name in enumerate(table.id)}
+    for name, row in rows.iterrows():
+        alone = compute(table.take([at[name]]), surface, workers=1)
+        south, west, north, east = alone.bounds_cells
+        counts = alone.window(south, west, north - south, east - west)
+        seen = counts[alone.band(f"{row['certainty']}_installed")] > 0
+        open_ground = surface.window(south, west, north - south, east - west).building < 0
+        x, y = np.meshgrid(np.arange(west, east) + 0.5, np.arange(south, north) + 0.5)
+        inside = shapely.contains_xy(row["geom"], x, y)
+        if (inside & ~open_ground).any():  # an outline of cells: roofs that are seen belong to it
+            continue
+        either = ((inside | seen) & open_ground).sum()
+        drawn += bool((inside & seen & open_ground).sum() >= 0.95 * either > 0)
+    assert frame.attrs["drawn"] <= drawn
+    assert least * len(rows) <= frame.attrs["drawn"] <= most * len(rows)
+
+
+def test_a_drawn_view_has_the_corners_of_the_walls_and_holes_for_low_roofs() -> None:
+    """Eye at (0.5, 0.5), 6 m up: a wall of 9 m from x = 20 on ends the view, a shed of 3 m hides itself and twice its distance."""
+    shapes = [shapely.box(20, -40, 24, 40), shapely.box(-9.5, -1.5, -7.5, 2.5)]
+    surface = Surface(cell_m=1.0, buildings=Buildings.from_polygons(shapes, [9.0, 3.0]))
+    camera = {"id": ["a"], "x": [0.5], "y": [0.5], "ptz_type": [6], "mount_height_m": [6.0], "view_dist_m": [30.0], "res_w_px": [8000]}
+    table = place(prepare({**camera, "tilt_deg": [0.0], "vfov_deg": [179.0]}, crs=CRS), surface).cameras
+    (frame,) = camera_views(table, people(table), surface, compute(table, surface, workers=1))
+    shape = frame["geom"].iloc[0]
+    assert frame.attrs["drawn"] == 1
+    assert shape.bounds[2] == pytest.approx(20.0), "the wall's face"
+    assert not shape.intersects(shapely.box(-9.4, -1.4, -7.6, 2.4)), "the shed's roof"
+    assert not shape.contains(shapely.Point(-15.0, 0.5)), "in its shadow, which ends at x = -19.5"
+    assert shape.contains(shapely.Point(-20.5, 0.5)), "behind its shadow"
+    assert shapely.get_num_interior_rings(shape) == 2, "the shed with its shadow, and the blind zone below the camera"
+
+
 def test_area_and_outline_are_those_of_a_run_of_this_camera_alone(
     scene: tuple[Surface, CameraTable], rows: gpd.GeoDataFrame
 ) -> None:
@@ -77,8 +118,13 @@ def test_area_and_outline_are_those_of_a_run_of_this_camera_alone(
         row = rows.loc[name]
         assert (row["certainty"], row["area_m2"]) == ("confirmed" if sure else "possible", area)
         assert row["geom"].is_valid
-        # no corner moves by more than a cell
-        assert abs(row["geom"].area - area) <= row["geom"].length + 2.0
+        drawn = drawn_view(
+            next(iter(views(table.take([i]), surface, workers=1))), table, i, surface, confirmed=bool(sure)
+        )
+        if drawn is None:  # the outline of the cells: no corner moves by more than a cell
+            assert abs(row["geom"].area - area) <= row["geom"].length + 2.0
+        else:
+            assert row["geom"].equals(drawn)
         assert row["online"] in ({0: False, 1: True}.get(int(table.online[i])), None)
 
 
