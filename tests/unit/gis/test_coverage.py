@@ -2,7 +2,9 @@
 
 import math
 
+import geopandas as gpd
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
@@ -446,6 +448,25 @@ def test_a_camera_inside_a_building_is_moved_to_its_edge():
     deep = Surface(cell_m=1.0, buildings=Buildings.from_polygons([shapely.box(-500, -500, 500, 500)], [12.0]))
     refused = compute({"x": [0.0], "y": [0.0], "azimuth_deg": [0.0], "mount_height_m": [5.0]}, deep)
     assert [r.reason for r in refused.rejected] == ["inside_building"]
+
+
+def test_plain_frames_and_arrays_give_the_same_and_no_terrain_is_said():
+    """A GeoDataFrame in degrees with buildings of one, arrays in metres with footprints: one result; neither has a terrain model."""
+    columns = {**register(n=6), "net_status": ["on"] * 6}
+    place = pyproj.Transformer.from_crs(4546, 4490, always_xy=True)
+    x, y = np.asarray(columns.pop("x")) + 500_000, np.asarray(columns.pop("y")) + 3_400_000
+    houses = [shapely.box(500_040 + 30 * k, 3_400_050, 500_055 + 30 * k, 3_400_120) for k in range(4)]
+    heights = [9.0, 12.0, np.nan, -3.0]
+    lon, lat = place.transform(x, y)
+    cameras = gpd.GeoDataFrame(columns, geometry=gpd.points_from_xy(lon, lat), crs=4490)
+    buildings = gpd.GeoDataFrame({"height_m": heights}, geometry=houses, crs=4546)
+    framed = compute(cameras, buildings=buildings, crs=4546)
+    arrays = compute({**columns, "x": x, "y": y}, buildings=Buildings.from_polygons(houses, heights), crs=4546)
+    assert framed.area_m2("confirmed_installed") > 0
+    assert framed.same_as(arrays)
+    for result in (framed, arrays):
+        assert any("no terrain model" in line for line in result.assumptions)
+        assert any("2 buildings" in line or "2 of" in line for line in result.assumptions), result.assumptions
 
 
 def test_no_cameras_give_an_empty_result():
