@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gis.cameras import Assumed, Rejected
+from gis.cog import Patch, open_patch
 from gis.coverage_chunks import CHUNK, PRODUCTS, CoverageResult, pack
 from gis.errors import CRSMismatch, InputError, UnreadableFile
 from gis.raster import raster_size, read_mosaic, write_cog
@@ -74,6 +76,8 @@ def follow_coverage(
 ) -> list[Path]:
     """Write a result of which most is as it was: rasters that are the same are shared with those of the result before.
 
+    Of the others only the blocks that changed are encoded again (`gis.cog`); where that does not go, their piece of land is written anew.
+
     Parameters
     ----------
     before : CoverageResult
@@ -105,25 +109,97 @@ def follow_coverage(
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnreadableFile("There is no readable coverage result.", zh="没有可读的覆盖结果。") from error
     per = piece_cells // CHUNK
-    differ = {
-        _piece_of(key, per)
-        for key in before.chunks.keys() | after.chunks.keys()
-        if before.chunks.get(key) != after.chunks.get(key)
-    }
+    differ: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for key, data in after.chunks.items():
+        was = before.chunks.get(key)
+        if was is not data and was != data:
+            differ.setdefault(_piece_of(key, per), []).append(key)
+    for key in before.chunks.keys() - after.chunks.keys():
+        differ.setdefault(_piece_of(key, per), []).append(key)
     Path(folder).mkdir(parents=True)
-    names, written = [], []
+    names: list[str] = []
+    files: dict[tuple[int, int], list[str]] = {piece: [] for piece in differ}
     for name in old:
         _, row, col = _place_of(name)
-        if _piece_of((row // CHUNK, col // CHUNK), per) not in differ:
+        piece = _piece_of((row // CHUNK, col // CHUNK), per)
+        if piece in differ:
+            files[piece].append(name)
+        else:
             _share(f"{source}/{name}", f"{folder}/{name}")  # thousands: a Path for each takes longer than the link
             names.append(name)
+    written = []
     for piece in sorted(differ):
-        for path, new in _write_piece(after, Path(folder), piece, per, system, before=before, source=Path(source)):
-            names.append(path.name)
-            if new:
-                written.append(path)
+        made = None
+        if _extent(before, piece, per) == _extent(after, piece, per):
+            made = _patch_piece(before, after, Path(source), Path(folder), files[piece], sorted(differ[piece]))
+        if made is None:
+            made = _write_piece(after, Path(folder), piece, per, system)
+        names += [path.name for path, _ in made]
+        written += [path for path, new in made if new]
     _describe(after, Path(folder), sorted(names), piece_cells)
     return written
+
+
+def _patch_piece(
+    before: CoverageResult,
+    after: CoverageResult,
+    source: Path,
+    folder: Path,
+    names: list[str],
+    keys: list[tuple[int, int]],
+) -> list[tuple[Path, bool]] | None:
+    """Rasters of a piece of land of which only the chunks ``keys`` changed, and whether each is new.
+
+    The chunks must lie within the files. None where these cannot hold the change (a product that there was not, more than 255 cameras) or
+    are laid out in another way: then the piece is to be written anew.
+    """
+    n = len(after.densities_px_m)
+    bands = {key: (before.peek(*key), after.peek(*key)) for key in keys}
+    by_product = {_place_of(name)[0]: name for name in names}
+    work: list[tuple[str, Patch | None, dict[tuple[int, int], npt.NDArray[Any]]]] = []
+    for number, product in enumerate(PRODUCTS):
+        part = slice(number * n, (number + 1) * n)
+        changed = [key for key, (old, new) in bands.items() if not np.array_equal(old[part], new[part])]
+        name = by_product.get(product)
+        if name is None:
+            if changed:
+                return None
+            continue
+        if not changed:
+            work.append((name, None, {}))
+            continue
+        patch = open_patch(source / name)
+        if patch is None or (patch.side, patch.bands, patch.dtype.itemsize) != (CHUNK, n + 1, 1):
+            return None
+        _, row, col = _place_of(name)
+        blocks = {}
+        for key in changed:
+            counts = bands[key][1][part]
+            if int(counts.max()) > 255:
+                return None
+            place = (patch.height // CHUNK - 1 - (key[0] - row // CHUNK), key[1] - col // CHUNK)
+            blocks[place] = _with_best(counts).astype(np.uint8)[:, ::-1]
+        work.append((name, patch, blocks))
+
+    def make(item: tuple[str, Patch | None, dict[tuple[int, int], npt.NDArray[Any]]]) -> tuple[Path, bool] | None:
+        name, patch, blocks = item
+        if patch is None:
+            _share(source / name, folder / name)
+        elif not patch.write(folder / name, blocks):
+            return None
+        return folder / name, patch is not None
+
+    return [made for made in _pool().map(make, work) if made is not None]
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="rasters")
+
+
+def _with_best(counts: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """Counts of a product and, as a last band, the best class of density."""
+    return np.concatenate([counts, (counts > 0).sum(axis=0, dtype=np.uint16)[None]])
 
 
 def _piece_of(key: tuple[int, int], per: int) -> tuple[int, int]:
@@ -163,11 +239,8 @@ def _write_piece(
     piece: tuple[int, int],
     per: int,
     system: Any,
-    *,
-    before: CoverageResult | None = None,
-    source: Path | None = None,
 ) -> list[tuple[Path, bool]]:
-    """Rasters of a piece of land and whether each is new; products that are as they were ``before`` are shared with ``source``."""
+    """Rasters of a piece of land; all are new."""
     extent = _extent(result, piece, per)
     if extent is None:
         return []
@@ -175,19 +248,14 @@ def _write_piece(
     r0, r1, c0, c1 = extent
     window = (r0 * CHUNK, c0 * CHUNK, (r1 - r0) * CHUNK, (c1 - c0) * CHUNK)
     counts = result.window(*window)
-    known = before.window(*window) if before is not None and _extent(before, piece, per) == extent else None
     paths = []
     for number, product in enumerate(PRODUCTS):
         part = counts[number * n : (number + 1) * n]
         if not part.any():
             continue
         path = folder / f"{product}_{r0 * CHUNK}_{c0 * CHUNK}.tif"
-        same = known is not None and np.array_equal(known[number * n : (number + 1) * n], part)
-        paths.append((path, not same))
-        if same and source is not None:
-            _share(source / path.name, path)
-            continue
-        bands = np.concatenate([part, (part > 0).sum(axis=0, dtype=np.uint16)[None]])
+        paths.append((path, True))
+        bands = _with_best(part)
         small = bands.astype(np.uint8) if bands.max() < 256 else bands
         write_cog(
             path,
@@ -218,7 +286,7 @@ def _describe(result: CoverageResult, folder: Path, files: list[str], piece_cell
         "fingerprint": result.fingerprint,
         "crs": None if result.crs is None else str(result.crs),
         "cameras": result.cameras,
-        "rejected": [asdict(r) for r in result.rejected],
+        "rejected": [vars(r) for r in result.rejected],
         "tally": {str(int(bit)): count for bit, count in result.tally.items()},
         "defaults": result.defaults.model_dump(),
         "surface_assumptions": result.surface_assumptions,
@@ -227,7 +295,7 @@ def _describe(result: CoverageResult, folder: Path, files: list[str], piece_cell
         "piece_cells": piece_cells,
         "files": files,
     }
-    (folder / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False, indent=1), encoding="utf-8")
+    (folder / DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
 
 
 def read_coverage(folder: Path) -> CoverageResult:

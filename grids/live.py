@@ -249,7 +249,14 @@ class LiveCoverage:
         new = [k for k, (name, code) in enumerate(codes) if name in wanted or code in wanted]
         return _joined(rows, state.added.iloc[new]) if new else rows
 
-    def change(self, state: LiveState, gone: Sequence[str], now: gpd.GeoDataFrame) -> LiveChange:
+    def change(
+        self,
+        state: LiveState,
+        gone: Sequence[str],
+        now: gpd.GeoDataFrame,
+        *,
+        counted: Callable[[CoverageResult], object] | None = None,
+    ) -> LiveChange:
         """Take cameras away and put others (or the same, changed) in.
 
         Parameters
@@ -258,6 +265,8 @@ class LiveCoverage:
             ``id`` of cameras that are no longer as they were.
         now : GeoDataFrame
             Cameras as they are now, with the columns of the register; those that are moved or turned stand in both.
+        counted : callable, optional
+            Given the counts as soon as they are known, before all that follows from them.
 
         Raises
         ------
@@ -274,6 +283,8 @@ class LiveCoverage:
         before, after = self.prepare(was), self.prepare(now)
         table = _exchanged(state.table, before, after)
         followed = update(state.result, self.scene.surface, before=before, after=after)
+        if counted is not None:
+            counted(followed.result)
         added = _joined(state.added[~state.added["id"].isin(was_ids)], now)
         middle = replace(state, gone=state.gone | was_ids, added=added, table=table, result=followed.result)
         boxes, counts = self._differences(state.result, followed.result, followed.chunks)

@@ -10,12 +10,14 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
@@ -36,8 +38,6 @@ from layers.runs import Run, latest_run, run
 __all__ = ["Followed", "LiveResults", "follow"]
 
 _INTERNAL = ["source", "owner"]
-#: Side of the rasters: a change writes up to four anew.
-_PIECE_CELLS = 1024
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,7 @@ class LiveResults:
             self.state = _named(self.live.start)
             self.folder = f"coverage/{current.id}" if rasters else None
             if self.folder is not None:
-                write_coverage(
-                    self.state.result, self._rasters / self.folder, crs=city.analysis_srid, piece_cells=_PIECE_CELLS
-                )
+                write_coverage(self.state.result, self._rasters / self.folder, crs=city.analysis_srid)
             with database.begin() as connection:
                 for layer, frame in self.state.tables.items():
                     replace_results(connection, layer, _outside(frame), run=current)
@@ -122,6 +120,7 @@ class LiveResults:
                 current.summary["fairness"] = fairness(self.state.tables["coverage_by_grid"])
             self.run: Run = current
         self.rounds = 0
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rasters-of-a-change")
 
     def _read_counter(self) -> int:
         with self._database.begin(readonly=True) as connection:
@@ -155,9 +154,13 @@ class LiveResults:
         with self._database.begin(readonly=True) as connection:
             if latest_run(connection, "coverage") != self.run.id:
                 raise _replaced()
-        change = self.live.change(self.state, gone, now)
+        made: list[Future[str | None]] = []
+        # the rasters depend on the counts only: they are written while the answers are worked out
+        change = self.live.change(
+            self.state, gone, now, counted=lambda result: made.append(self._writer.submit(self._write_rasters, result))
+        )
         state = _named(change.state)
-        folder = self._write_rasters(state.result)
+        folder = made[0].result()
         try:
             written, old = self._write_rows(state, folder)
         except DatabaseUnavailable:
@@ -201,10 +204,19 @@ class LiveResults:
                 if old_folder is None:
                     raise _replaced()
             for layer, frame in state.tables.items():
-                old, new, same = _differences(self.state.tables[layer], frame)
-                if len(old) or len(new) or same:
+                before = self.state.tables[layer]
+                if frame is before:
+                    continue
+                old, new, changed, values = _differences(before, frame)
+                if old or new or changed:
                     written[layer] = change_results(
-                        connection, layer, gone=old, new=_outside(frame.iloc[new]), values=same, run=self.run
+                        connection,
+                        layer,
+                        gone=old,
+                        new=_outside(frame.iloc[new]),
+                        changed=changed,
+                        values=values,
+                        run=self.run,
                     )
             connection.execute(
                 sa.text(
@@ -242,16 +254,15 @@ def follow(
 
 
 def _named(state: LiveState) -> LiveState:
-    """Every row with an ``id``: kept rows have theirs already."""
-    tables = {}
+    """Every row with an ``id``: kept rows have theirs already, and a table in which all have stays what it is."""
+    tables = dict(state.tables)
     for layer, frame in state.tables.items():
-        if "id" in frame:
-            names = frame["id"].to_numpy(copy=True)
-            for row in np.flatnonzero(pd.isna(names)):
-                names[row] = str(uuid.uuid4())
-        else:
-            names = np.array([str(uuid.uuid4()) for _ in range(len(frame))], dtype=object)
-        tables[layer] = frame.assign(id=names)
+        names = frame["id"].to_numpy(copy=True) if "id" in frame else np.full(len(frame), None, dtype=object)
+        without = np.flatnonzero(pd.isna(names))
+        for row in without:
+            names[row] = str(uuid.uuid4())
+        if len(without):
+            tables[layer] = frame.assign(id=names)
     return replace(state, tables=tables)
 
 
@@ -265,25 +276,42 @@ def _strip(tables: dict[str, gpd.GeoDataFrame]) -> dict[str, gpd.GeoDataFrame]:
 
 def _differences(
     before: gpd.GeoDataFrame, after: gpd.GeoDataFrame
-) -> tuple[list[str], list[int], dict[str, tuple[list[str], list[Any]]]]:
-    """Ids that are gone, rows that are new, and by field ids and values of what changed in rows that stay."""
-    at = pd.Index(before["id"]).get_indexer(pd.Index(after["id"]))
+) -> tuple[list[str], list[int], list[str], dict[str, list[Any]]]:
+    """Ids that are gone, rows that are new, ids of rows that stay and change, and by field their values as they are now."""
+    old_names, names = before["id"].to_numpy(dtype=object), after["id"].to_numpy(dtype=object)
+    if len(names) == len(old_names) and bool((names == old_names).all()):
+        at = np.arange(len(names))
+    else:
+        at = pd.Index(old_names).get_indexer(pd.Index(names))
     new = np.flatnonzero(at < 0)
     kept = np.zeros(len(before), dtype=np.bool_)
     kept[at[at >= 0]] = True
     stay = np.flatnonzero(at >= 0)
     source = at[stay]
-    names = after["id"].to_numpy(dtype=object)
-    changed: dict[str, tuple[list[str], list[Any]]] = {}
+    in_place = len(stay) == len(names) == len(old_names) and bool((source == stay).all())
+    changed = np.zeros(len(stay), dtype=np.bool_)
+    fields = []
     for name in after.columns:
         if name in ("id", "geom", *_INTERNAL) or name not in before:
             continue
-        was, now = before[name].to_numpy()[source], after[name].to_numpy()[stay]
-        differ = (was != now) & ~(pd.isna(was) & pd.isna(now))
-        if differ.any():
-            rows = stay[differ]
-            changed[str(name)] = (list(names[rows]), [_value(value) for value in now[differ]])
-    return list(before["id"].to_numpy()[~kept]), [int(row) for row in new], changed
+        was, now = before[name].to_numpy(), after[name].to_numpy()
+        if in_place and _same_memory(was, now):
+            continue
+        was, now = was[source], now[stay]
+        differ = np.flatnonzero(was != now)
+        differ = differ[~(pd.isna(was[differ]) & pd.isna(now[differ]))]
+        if len(differ):
+            changed[differ] = True
+            fields.append(str(name))
+    rows = stay[changed]
+    values = {name: [_value(value) for value in after[name].to_numpy()[rows]] for name in fields}
+    return list(old_names[~kept]), [int(row) for row in new], list(names[rows]), values
+
+
+def _same_memory(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    """Whether two arrays of one length are the same array."""
+    places = [(a.dtype, a.strides, a.__array_interface__["data"]) for a in (one, other)]
+    return places[0] == places[1]
 
 
 def _value(value: Any) -> Any:

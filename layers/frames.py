@@ -188,7 +188,8 @@ def change_results(
     *,
     gone: Sequence[str],
     new: gpd.GeoDataFrame,
-    values: Mapping[str, tuple[Sequence[str], Sequence[Any]]],
+    changed: Sequence[str],
+    values: Mapping[str, Sequence[Any]],
     run: Run,
 ) -> int:
     """Change some rows of a result layer: for analyses that follow their input instead of replacing all.
@@ -199,8 +200,11 @@ def change_results(
         ``id`` of rows to be taken away.
     new : GeoDataFrame
         Rows to be added, with their ``id``.
+    changed : sequence of str
+        ``id`` of rows that stay and change.
     values : mapping
-        By field: ids of rows that stay and their new values.
+        By field the values of these rows from now on, also where they stay as they are: all are written by one statement, so that a row has
+        one more version in history.
     run : Run
         The run that the rows belong to.
 
@@ -215,32 +219,42 @@ def change_results(
     """
     declaration = declaration_of(connection, layer)
     table = f'baige."{declaration.name}"'
-    kinds = {"num": "double precision", "int": "bigint"}
-    touched: set[str] = set()
     with change_set(connection, layer=layer, action="run", note=str(run.id)) as change:
         if gone:
             connection.execute(
                 sa.text(f"DELETE FROM {table} WHERE id = ANY(cast(:ids AS uuid[]))"), {"ids": list(gone)}
             )
-        for name, (ids, told) in values.items():
-            field = declaration.field(name)
-            kind = kinds.get(field.type, "text")
-            value = "n.value"
-            if field.type == "text[]":  # an array of arrays would have to be rectangular
-                told = [None if items is None else "\x1f".join(items) for items in told]
-                value = "string_to_array(n.value, chr(31))"
-            connection.execute(
-                sa.text(
-                    f'UPDATE {table} AS t SET "{field.name}" = {value} FROM'
-                    f" unnest(cast(:ids AS uuid[]), cast(:told AS {kind}[])) AS n (id, value) WHERE t.id = n.id"
-                ),
-                {"ids": list(ids), "told": list(told)},
-            )
-            touched.update(ids)
+        if changed and values:
+            _update(connection, declaration, changed, values)
         if len(new):
             _copy(connection, table, _ready(connection, declaration, new, run))
             change.count_inserted(len(new))
-    return len(gone) + len(new) + len(touched)
+    return len(gone) + len(new) + len(changed)
+
+
+def _update(
+    connection: Connection, declaration: LayerDeclaration, ids: Sequence[str], values: Mapping[str, Sequence[Any]]
+) -> None:
+    kinds = {"num": "double precision", "int": "bigint"}
+    told: dict[str, list[Any]] = {"ids": list(ids)}
+    sets, columns, arrays = [], ["id"], ["cast(:ids AS uuid[])"]
+    for number, (name, column) in enumerate(values.items()):
+        field, cells = declaration.field(name), list(column)
+        value = f"n.v{number}"
+        if field.type == "text[]":  # an array of arrays would have to be rectangular
+            cells = [None if items is None else "\x1f".join(items) for items in cells]
+            value = f"string_to_array({value}, chr(31))"
+        told[f"v{number}"] = cells
+        columns.append(f"v{number}")
+        arrays.append(f"cast(:v{number} AS {kinds.get(field.type, 'text')}[])")
+        sets.append(f'"{field.name}" = {value}')
+    connection.execute(
+        sa.text(
+            f'UPDATE baige."{declaration.name}" AS t SET {", ".join(sets)}'
+            f" FROM unnest({', '.join(arrays)}) AS n ({', '.join(columns)}) WHERE t.id = n.id"
+        ),
+        told,
+    )
 
 
 def _geometry_columns(declaration: LayerDeclaration) -> list[str]:

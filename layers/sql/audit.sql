@@ -47,29 +47,47 @@ CREATE TRIGGER audit_guard BEFORE UPDATE OR DELETE ON baige_sys.audit FOR EACH R
 DROP TRIGGER IF EXISTS audit_guard_truncate ON baige_sys.audit;
 CREATE TRIGGER audit_guard_truncate BEFORE TRUNCATE ON baige_sys.audit FOR EACH STATEMENT EXECUTE FUNCTION baige_sys.audit_guard();
 
--- At the end of a transaction that opened a change set: what it came to. Up to 20 rows are kept as they were and as they are, up to 1,000 as a hash.
+-- At the end of a transaction that opened a change set: what it came to. Up to 20 rows are kept as they were and as they are (but those that an
+-- analysis wrote), up to 1,000 as a hash.
 CREATE OR REPLACE FUNCTION baige_sys.audit_change()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_catalog AS $$
 DECLARE
     change baige_sys.change_set;
     was jsonb := '[]';
     is_now jsonb := '[]';
+    was_sum text;
+    is_now_sum text;
+    was_count bigint := 0;
+    is_now_count bigint := 0;
     told jsonb;
 BEGIN
     SELECT * INTO change FROM baige_sys.change_set WHERE id = NEW.id;
-    IF to_regclass(format('baige.%I', change.layer)) IS NOT NULL THEN
-        EXECUTE format('SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.id), ''[]'') FROM'
-                       ' (SELECT * FROM baige_history.%I WHERE replaced_by = $1 LIMIT 1001) AS t', change.layer) INTO was USING change.id;
-        EXECUTE format('SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.id), ''[]'') FROM'
-                       ' (SELECT * FROM baige.%I WHERE change_id = $1 LIMIT 1001) AS t', change.layer) INTO is_now USING change.id;
-    END IF;
     told := jsonb_build_object('change', change.id, 'action', change.action, 'note', change.note, 'updated', change.updated,
                                'deleted', change.deleted, 'inserted', change.inserted);
-    IF jsonb_array_length(was) <= 20 AND jsonb_array_length(is_now) <= 20 THEN
+    IF to_regclass(format('baige.%I', change.layer)) IS NOT NULL THEN
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM baige_history.%I WHERE replaced_by = $1 LIMIT 1001) AS t', change.layer)
+            INTO was_count USING change.id;
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM baige.%I WHERE change_id = $1 LIMIT 1001) AS t', change.layer)
+            INTO is_now_count USING change.id;
+    END IF;
+    -- rows that an analysis wrote are never kept whole: they follow from others, and their outlines (of counties) are long
+    IF change.action <> 'run' AND was_count <= 20 AND is_now_count <= 20 THEN
+        IF was_count > 0 THEN
+            EXECUTE format('SELECT jsonb_agg(to_jsonb(t) ORDER BY t.id) FROM baige_history.%I AS t WHERE replaced_by = $1', change.layer)
+                INTO was USING change.id;
+        END IF;
+        IF is_now_count > 0 THEN
+            EXECUTE format('SELECT jsonb_agg(to_jsonb(t) ORDER BY t.id) FROM baige.%I AS t WHERE change_id = $1', change.layer)
+                INTO is_now USING change.id;
+        END IF;
         told := told || jsonb_build_object('before', was, 'after', is_now);
-    ELSIF jsonb_array_length(was) <= 1000 AND jsonb_array_length(is_now) <= 1000 THEN
-        told := told || jsonb_build_object('before_sha256', encode(sha256(convert_to(was::text, 'UTF8')), 'hex'),
-                                           'after_sha256', encode(sha256(convert_to(is_now::text, 'UTF8')), 'hex'));
+    ELSIF was_count <= 1000 AND is_now_count <= 1000 THEN
+        -- of the rows as text, by id: as JSON their geometries would take far longer
+        EXECUTE format('SELECT encode(sha256(convert_to(coalesce(string_agg(t::text, chr(10) ORDER BY t.id), ''''), ''UTF8'')), ''hex'')'
+                       ' FROM baige_history.%I AS t WHERE replaced_by = $1', change.layer) INTO was_sum USING change.id;
+        EXECUTE format('SELECT encode(sha256(convert_to(coalesce(string_agg(t::text, chr(10) ORDER BY t.id), ''''), ''UTF8'')), ''hex'')'
+                       ' FROM baige.%I AS t WHERE change_id = $1', change.layer) INTO is_now_sum USING change.id;
+        told := told || jsonb_build_object('before_sha256', was_sum, 'after_sha256', is_now_sum);
     END IF;
     INSERT INTO baige_sys.audit (kind, layer, actor, role, district, request_id, detail)
     VALUES ('change', change.layer, change.actor, change.role, coalesce(current_setting('baige.district', true), ''), change.request_id, told);
