@@ -59,6 +59,7 @@ class LiveCatalogue:
         self.storage_srid = storage_srid
         self.layers: dict[str, LayerDeclaration] = {}
         self.version = ""
+        self._partitioned: frozenset[str] = frozenset()
         self._sources: dict[tuple[str, str], Source] = {}
         self._listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -96,6 +97,7 @@ class LiveCatalogue:
         layers = {name: layer for name, layer in known.items() if name in own}
         layers |= {name: LayerDeclaration.model_validate(d) for name, d in own.items() if d is not None}
         self.layers, self.version, self._sources = layers, version, {}
+        self._partitioned = frozenset(name.decode() for name, _, _, partitioned, *_ in rows if partitioned)
         log.info("catalogue %s: %d layers", version, len(layers))
         for call in self._listeners:
             call()
@@ -128,7 +130,7 @@ class LiveCatalogue:
             declaration = self.layers.get(name)
             if declaration is None:
                 raise no_collection(name)
-            found = self._sources[key] = Source.of(declaration, self.storage_srid, role)
+            found = self._sources[key] = Source.of(declaration, self.storage_srid, role, partitioned=name in self._partitioned)
         return found
 
     async def find(self, name: str, role: str) -> Source:

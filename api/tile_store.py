@@ -34,9 +34,10 @@ _PAUSE_S = 60.0
 #: Larger tiles are not kept.
 KEPT_MOST_BYTES = 4_000_000
 
-#: The layers, and which database of which server this is.
+#: The layers and whether they lie in partitions, and which database of which server this is.
 REGISTRY = (
-    "SELECT name, built_in, declaration, (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),"
+    "SELECT name, built_in, declaration, (SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass('baige.' || quote_ident(name))),"
+    " (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),"
     " (SELECT system_identifier FROM pg_control_system()) FROM baige_sys.layer ORDER BY name"
 )
 #: What decides how a tile is made and what stands in it, beside the database: the queries, the built-in layers, who may see which column.
@@ -66,8 +67,8 @@ def version_of(rows: Iterable[tuple[Any, ...]]) -> str:
     """
     own: dict[str, Any] = {}
     place: tuple[Any, ...] = ()
-    for name, is_built_in, declaration, *place_of in rows:
-        own[name.decode() if isinstance(name, bytes) else name] = None if is_built_in else declaration
+    for name, is_built_in, declaration, partitioned, *place_of in rows:
+        own[name.decode() if isinstance(name, bytes) else name] = (None if is_built_in else declaration, partitioned)
         place = tuple(place_of)
     return hashlib.sha256(repr((place, sorted(own.items()))).encode()).hexdigest()[:16]
 

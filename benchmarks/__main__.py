@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("loading", "load_osm", "visibility", "coverage", "siting", "partition", "rules", "api", "load")
+NAMES = ("loading", "load_osm", "visibility", "coverage", "siting", "partition", "rules", "api", "partitions", "load")
 
 
 def main() -> None:

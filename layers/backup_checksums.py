@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 __all__ = ["SCHEMAS", "TableSum", "differing", "list_tables", "sum_tables"]
 
 #: Schemas that a backup holds; the last one, of the job queue, is there once the server or worker ran.
-SCHEMAS = ("baige", "baige_history", "baige_sys", "baige_jobs")
+SCHEMAS = ("baige", "baige_parts", "baige_history", "baige_sys", "baige_jobs")
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

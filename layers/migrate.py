@@ -15,6 +15,7 @@ from gis.settings import CityConfig, load_city
 from layers.access import DATABASE_ROLES, LEAKPROOF_FUNCTIONS
 from layers.catalogue import built_in
 from layers.database import Database
+from layers.partitions import put_back, take_apart
 from layers.registry import catalogue, install_layer, storage_srid
 from layers.schema import schema_metadata
 
@@ -106,7 +107,7 @@ def schema_revisions() -> set[str]:
 def _machinery(connection: Connection) -> None:
     template = resources.files("layers").joinpath("sql", "machinery.sql").read_text(encoding="utf-8")
     Database.script(connection, template.replace("{roles}", ", ".join(DATABASE_ROLES.values())))
-    for more in ("credentials.sql", "visibility.sql", "audit.sql", "replica.sql"):
+    for more in ("partitions.sql", "credentials.sql", "visibility.sql", "audit.sql", "replica.sql"):
         text = resources.files("layers").joinpath("sql", more).read_text(encoding="utf-8")
         Database.script(connection, text.replace("{roles}", ", ".join(DATABASE_ROLES.values())))
     superuser = connection.execute(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar()
@@ -165,13 +166,12 @@ def upgrade(database: Database | str, *, city: CityConfig | None = None) -> None
         with base.begin() as connection:
             if _is_current(connection, srid, present):
                 return
-            import alembic.command
-
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             _prepare(connection, srid)
-            alembic.command.upgrade(alembic_config(connection, srid), "head")
+            taken = _upgrade_tables(connection, srid)
             try:
                 _machinery(connection)
+                put_back(connection, taken)
             except sa.exc.ProgrammingError as error:
                 raise ConfigError(
                     "The tables of this database are not those of this version: it was made by an unreleased one."
@@ -182,6 +182,18 @@ def upgrade(database: Database | str, *, city: CityConfig | None = None) -> None
     finally:
         if own:
             base.dispose()
+
+
+def _upgrade_tables(connection: Connection, srid: int) -> dict[str, int]:
+    """Run the migrations that are due; the layers that were taken out of their partitions for that."""
+    import alembic.command
+
+    head, present = max(schema_revisions()), None  # they are numbered
+    if connection.execute(sa.text("SELECT to_regclass('baige_sys.alembic_version')")).scalar():
+        present = connection.execute(sa.text("SELECT version_num FROM baige_sys.alembic_version")).scalar()
+    taken = take_apart(connection) if present not in (None, head) else {}
+    alembic.command.upgrade(alembic_config(connection, srid), "head")
+    return taken
 
 
 def downgrade(database: Database, revision: str) -> None:
@@ -203,6 +215,7 @@ def downgrade(database: Database, revision: str) -> None:
         policies = "SELECT policyname, schemaname, tablename FROM pg_policies WHERE schemaname = ANY(:schemas)"
         for policy, schema, table in connection.execute(sa.text(policies), {"schemas": list(_SCHEMAS)}).all():
             connection.exec_driver_sql(f'DROP POLICY "{policy}" ON {schema}."{table}"')
+        take_apart(connection)
         alembic.command.downgrade(alembic_config(connection, storage_srid(connection)), revision)
         # the next start, of whichever version, sets functions, triggers and rules anew
         connection.execute(sa.text("UPDATE baige_sys.storage SET fingerprint = NULL"))

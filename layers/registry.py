@@ -15,7 +15,7 @@ from layers.database import Database
 from layers.declaration import LayerDeclaration
 from layers.models import layer_tables
 
-__all__ = ["add_layer", "catalogue", "declaration_of", "extent_of", "install_layer", "remove_layer", "storage_srid"]
+__all__ = ["add_layer", "catalogue", "declaration_of", "extent_of", "install_layer", "is_built_in", "remove_layer", "storage_srid"]
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def storage_srid(connection: Connection) -> int:
 def install_layer(connection: Connection, declaration: LayerDeclaration, *, own: bool) -> None:
     """Register a layer whose tables exist, and set its triggers, policies and grants. Safe to repeat."""
     template = resources.files("layers").joinpath("sql", "layer.sql").read_text(encoding="utf-8")
-    Database.script(connection, template.replace("{layer}", f'"{declaration.name}"'))
+    Database.script(connection, template.replace("{layer}", f'"{declaration.name}"').replace("{name}", declaration.name))
     Database.script(connection, ";\n".join(access_sql(declaration)))
     for target, titled in _titles(declaration):
         quoted = titled.replace("'", "''")
@@ -72,6 +72,11 @@ def install_layer(connection: Connection, declaration: LayerDeclaration, *, own:
         ),
         {"name": declaration.name, "own": own, "declaration": declaration.model_dump_json(exclude_defaults=True)},
     )
+
+
+def is_built_in(layer: str) -> bool:
+    """Whether a layer comes with Baige."""
+    return layer in built_in()
 
 
 def _titles(declaration: LayerDeclaration) -> list[tuple[str, str]]:
@@ -106,6 +111,12 @@ def add_layer(database: Database, declaration: LayerDeclaration) -> None:
                 raise InputError(
                     f"Field {field.name!r} refers to layer {field.references!r}, which does not exist.",
                     zh=f"字段 {field.name!r} 引用的图层 {field.references!r} 不存在。",
+                )
+            kind = sa.text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:t)")
+            if field.references and connection.execute(kind, {"t": f'baige."{field.references}"'}).scalar() == "p":
+                raise Conflict(
+                    f"Layer {field.references!r} is in partitions; nothing can refer to it ('baige layer merge {field.references}' first).",
+                    zh=f"图层 {field.references!r} 已分区，不能被引用（请先执行 baige layer merge {field.references}）。",
                 )
         if declaration.srid is not None and not _srid_exists(connection, declaration.srid):
             raise InputError(
@@ -152,6 +163,7 @@ def remove_layer(database: Database, layer: str, *, force: bool = False) -> int:
         counter = connection.execute(sa.text("SELECT change_counter FROM baige_sys.layer WHERE name = :layer"), {"layer": layer}).scalar_one()
         with change_set(connection, layer=layer, action="remove layer", note=json.dumps({"features": count, "counter": counter})):
             connection.exec_driver_sql(f'DROP TABLE baige."{layer}"')
+            connection.exec_driver_sql(f'DROP TABLE IF EXISTS baige_parts."{layer}"')
             connection.exec_driver_sql(f'DROP TABLE baige_history."{layer}"')
             connection.execute(sa.text("DELETE FROM baige_sys.quarantine WHERE layer = :layer"), {"layer": layer})
             connection.execute(sa.text("DELETE FROM baige_sys.reclassified WHERE layer = :layer"), {"layer": layer})

@@ -87,6 +87,43 @@ def add(app: AppContext, file: Path) -> None:
 
 @command.command()
 @click.argument("layer")
+@click.option("--by-digits", "digits", type=click.Choice(["4", "6"]), default="6", show_default=True,
+              help="Digits of the code: 4 for cities, 6 for districts. 区划代码位数：4 为地市，6 为区县。")  # fmt: skip
+@pass_app
+def partition(app: AppContext, layer: str, digits: str) -> None:
+    """Put a large LAYER into partitions by administrative code. 按行政区划代码对大图层分区。
+
+    Questions about one district then read the rows of that district only. Others wait while it lasts. Called again it makes partitions for codes
+    that came since. 期间其他操作等待；有新区划代码后可再次执行。
+    """
+    from layers.partitions import partition_layer
+
+    done = partition_layer(app.database(), layer, digits=int(digits))
+    app.emit(
+        {"layer": layer, "partitions": list(done.parts), "features": done.features},
+        app.text(
+            f"{layer}: {done.features:,} features in {len(done.parts)} partitions, and one for the rest.",
+            f"{layer}：{done.features:,} 个要素，{len(done.parts)} 个分区，另有一个其余分区。",
+        ),
+    )
+
+
+@command.command()
+@click.argument("layer")
+@pass_app
+def merge(app: AppContext, layer: str) -> None:
+    """Take LAYER out of its partitions. 取消图层分区。"""
+    from layers.partitions import merge_layer
+
+    done = merge_layer(app.database(), layer)
+    app.emit(
+        {"layer": layer, "features": done.features},
+        app.text(f"{layer}: {done.features:,} features in one table again.", f"{layer}：{done.features:,} 个要素已合并为一张表。"),
+    )
+
+
+@command.command()
+@click.argument("layer")
 @click.option("--force", is_flag=True, help="Even when it has features. 即使有要素也删除。")
 @pass_app
 def remove(app: AppContext, layer: str, force: bool) -> None:

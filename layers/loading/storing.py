@@ -19,6 +19,7 @@ from layers.declaration import LayerDeclaration
 from layers.loading.chunks import ahead
 from layers.loading.copying import HEADER, TRAILER, encode_rows
 from layers.loading.rules import DEFAULTED
+from layers.partitions import is_partitioned
 
 __all__ = [
     "Merged",
@@ -285,9 +286,9 @@ def _indexes(connection: Connection, target: Target) -> list[tuple[str, str]]:
 def claim_empty(connection: Connection, target: Target) -> bool:
     """Lock a layer that has no rows for this transaction alone: readers wait, they would see an empty layer.
 
-    False, and no lock, where it has rows or is in use for longer than a moment.
+    False, and no lock, where it has rows, is in use for longer than a moment, or lies in partitions.
     """
-    if not is_empty(connection, target):
+    if not is_empty(connection, target) or is_partitioned(connection, target.declaration.name):
         return False
     nested = connection.begin_nested()
     try:

@@ -10,7 +10,7 @@ import shapely
 from gis.crs import reach, source_crs, transform_geometries
 from gis.errors import InputError, InvalidGeometry, LimitExceeded
 
-__all__ = ["MAX_VERTICES", "check_degrees", "geometry_literal", "read_date", "read_timestamp", "sought_in_storage", "to_storage"]
+__all__ = ["MAX_VERTICES", "after", "check_degrees", "geometry_literal", "read_date", "read_timestamp", "sought_in_storage", "to_storage"]
 
 #: Most coordinates that a geometry in a filter may have.
 MAX_VERTICES = 20_000
@@ -168,3 +168,13 @@ def geometry_literal(node: Any, *, from_srid: int, to_srid: int, swap_xy: bool =
     moved = sought_in_storage(geometry, from_srid=from_srid, to_srid=to_srid, swap_xy=swap_xy)
     return shapely.to_wkb(shapely.force_2d(moved))
 
+
+def after(prefix: str) -> str:
+    """The first text behind all that begin with ``prefix``, in the order of bytes.
+
+    Examples
+    --------
+    >>> after("420502"), after("4209"), after("999999")
+    ('420503', '420:', '99999:')
+    """
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)

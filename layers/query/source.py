@@ -41,6 +41,8 @@ class Source:
         Declared fields that the role may read.
     at : datetime or None
         The layer as it was recorded at this moment; None for the present.
+    partitioned : bool
+        Its rows lie in partitions by administrative code.
     """
 
     declaration: LayerDeclaration
@@ -48,13 +50,14 @@ class Source:
     role: str
     fields: tuple[FieldDeclaration, ...]
     at: dt.datetime | None = None
+    partitioned: bool = False
 
     @classmethod
-    def of(cls, declaration: LayerDeclaration, storage_srid: int, role: str) -> "Source":
+    def of(cls, declaration: LayerDeclaration, storage_srid: int, role: str, *, partitioned: bool = False) -> "Source":
         """The layer of ``declaration`` as ``role`` (a role name, or ``owner``) may read it."""
         seen = set(visible_fields(declaration, role))
         fields = tuple(field for field in declaration.all_fields if field.name in seen)
-        return cls(declaration, layer_srid(declaration, storage_srid), role, fields)
+        return cls(declaration, layer_srid(declaration, storage_srid), role, fields, partitioned=partitioned)
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@ DROP TRIGGER IF EXISTS a_ensure_change ON baige.{layer};
 CREATE TRIGGER a_ensure_change BEFORE INSERT OR UPDATE OR DELETE ON baige.{layer}
     FOR EACH STATEMENT EXECUTE FUNCTION baige_sys.ensure_change();
 DROP TRIGGER IF EXISTS b_stamp_row ON baige.{layer};
-CREATE TRIGGER b_stamp_row BEFORE UPDATE ON baige.{layer} FOR EACH ROW EXECUTE FUNCTION baige_sys.stamp_row();
+CREATE TRIGGER b_stamp_row BEFORE UPDATE ON baige.{layer} FOR EACH ROW EXECUTE FUNCTION baige_sys.stamp_row('{name}');
 DROP TRIGGER IF EXISTS c_record_insert ON baige.{layer};
 CREATE TRIGGER c_record_insert AFTER INSERT ON baige.{layer} FOR EACH STATEMENT EXECUTE FUNCTION baige_sys.record_change();
 DROP TRIGGER IF EXISTS c_record_update ON baige.{layer};

@@ -35,7 +35,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Before a row is updated: stamp it; and note a new classification, which holds for the feature's old versions too.
+-- Before a row is updated: stamp it (its argument is the layer: the row's table may be a partition); and note a new classification, which holds for the feature's old versions too.
 CREATE OR REPLACE FUNCTION baige_sys.stamp_row()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 BEGIN
@@ -43,7 +43,7 @@ BEGIN
         RAISE EXCEPTION 'the id of a feature never changes' USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.classification <> OLD.classification THEN
-        INSERT INTO baige_sys.reclassified (layer, feature_id, classification) VALUES (TG_TABLE_NAME, NEW.id, NEW.classification)
+        INSERT INTO baige_sys.reclassified (layer, feature_id, classification) VALUES (TG_ARGV[0], NEW.id, NEW.classification)
         ON CONFLICT (layer, feature_id) DO UPDATE SET classification = excluded.classification;
     END IF;
     NEW.changed_at := greatest(now(), OLD.changed_at);  -- a clock that was set back makes no version older than the one before

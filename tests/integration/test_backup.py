@@ -221,7 +221,7 @@ def test_tiles_kept_before_a_restore_are_never_served_after_it(stage: Stage, tmp
 
 def test_a_restored_database_is_another_one_wherever_it_was_restored() -> None:
     """Numbers of databases are given anew by each PostgreSQL server: only together with the server's own do they name one."""
-    layers = [("camera_site", True, None), ("trees", False, {"name": "trees"})]
+    layers = [("camera_site", True, None, False), ("trees", False, {"name": "trees"}, False)]
     version = version_of([(*layer, 16384, 7_000_000_000) for layer in layers])
     assert version == version_of([(layer[0].encode(), *layer[1:], 16384, 7_000_000_000) for layer in layers])
     assert version != version_of([(*layer, 16385, 7_000_000_000) for layer in layers])

@@ -1,6 +1,7 @@
 """A server over a database with three layers of users, one in each kind of reference system, with all types of fields and gaps in them."""
 
 import datetime as dt
+import os
 import random
 import socket
 import threading
@@ -27,6 +28,7 @@ from layers.cluster import EmbeddedCluster
 from layers.database import Database
 from layers.declaration import LayerDeclaration
 from layers.migrate import upgrade
+from layers.partitions import partition_layer
 from layers.registry import add_layer
 
 FIELDS: list[dict[str, Any]] = [
@@ -180,6 +182,8 @@ def api_database(cluster: EmbeddedCluster) -> Iterator[tuple[Database, dict[str,
         add_layer(database, declaration)
         rows[name] = _rows(name, rng)
         _insert(database, name, rows[name])
+        if os.environ.get("TEST_PARTITIONED"):  # the whole suite over layers in partitions: must make no difference
+            partition_layer(database, name)
     yield database, rows
     database.dispose()
 
