@@ -59,6 +59,7 @@ def sensitivity(
     product: str = "confirmed_installed",
     mode: str = "fast",
     crs: Any = None,
+    target_height_m: float = 0.0,
     densities_px_m: tuple[float, ...] = (20.0, 40.0, 80.0),
     range_max_m: float = 400.0,
     workers: int | None = None,
@@ -95,8 +96,9 @@ def sensitivity(
 
     def area(values: CameraDefaults) -> float:
         result = compute(
-            read(values), surface, densities_px_m=densities_px_m, mode=mode, workers=workers, cancel=cancel
-        )
+            read(values), surface, target_height_m=target_height_m, densities_px_m=densities_px_m, mode=mode, workers=workers,
+            cancel=cancel,
+        )  # fmt: skip
         return result.area_m2(product)
 
     tally = read(start).tally

@@ -7,7 +7,7 @@ at outfalls, at schools. Each result row carries the run, and the run says what 
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from gis.cameras import CameraTable, prepare
 from gis.coverage import CoverageResult, compute
 from gis.coverage_files import write_coverage
+from gis.coverage_sensitivity import Sensitivity, sensitivity
 from gis.settings import CityConfig
 from gis.visibility_surface import Surface
 from grids.causes import main_cause, why
@@ -99,6 +100,7 @@ def run_coverage(
     scheduler: str | None = None,
     workers: int | None = None,
     rasters: bool = True,
+    move_assumptions: float | None = None,
     principal: Principal = SYSTEM,
     progress: Step | None = None,
     cancel: Callable[[], bool] | None = None,
@@ -115,6 +117,9 @@ def run_coverage(
         Address of a dask.distributed scheduler.
     rasters : bool
         Also write the counts cell by cell as cloud-optimised GeoTIFFs, known to the database as ``coverage``.
+    move_assumptions : float, optional
+        Share by which each assumed value is moved down and up, to tell in the summary (``sensitivity``) how much the area surely seen hangs on
+        it; computes the counts twice more for each kind of value that was assumed, in mode ``fast``.
     progress, cancel : callable, optional
         Told of each step; asked whether to stop.
 
@@ -163,6 +168,22 @@ def run_coverage(
             cancel=cancel,
             store=home / "coverage",
         )
+        moved: list[Sensitivity] = []
+        if move_assumptions is not None:
+            tell("moving the assumptions", "变动假定值", 0, 1)
+            moved = sensitivity(
+                scene.cameras,
+                scene.surface,
+                defaults=city.camera_defaults,
+                change=move_assumptions,
+                crs=city.analysis_srid,
+                target_height_m=city.coverage.target_height_m,
+                densities_px_m=tuple(city.coverage.densities_px_m),
+                range_max_m=city.coverage.range_max_m,
+                workers=workers,
+                cancel=cancel,
+            )
+            tell("moving the assumptions", "变动假定值", 1, 1)
         tables = answers(result, table, scene, context, city, tell)
         tell("writing the results", "写入结果", 0, 1)
         folder = f"coverage/{current.id}"
@@ -185,6 +206,8 @@ def run_coverage(
         current.summary.update(figures(result, scene, tables))
         if "coverage_by_grid" in tables:
             current.summary["fairness"] = fairness(tables["coverage_by_grid"])
+        if moved:
+            current.summary["sensitivity"] = [{**asdict(one), "swing": round(one.swing, 4)} for one in moved]
         clear_store(home / "coverage")
     return CoverageReport(current.id, current.summary, result)
 

@@ -37,8 +37,14 @@ def command() -> None:
 @click.option(
     "--rasters/--no-rasters", default=True, show_default=True, help="Write the counts as GeoTIFFs. 是否输出栅格。"
 )
+@click.option(
+    "--sensitivity", "moved", type=click.FloatRange(0.01, 0.9), default=None, is_flag=False, flag_value=0.2, metavar="[SHARE]",
+    help="Also tell how much the area seen changes when assumed values move by SHARE (0.2). 另计算假定值变动对覆盖面积的影响。",
+)  # fmt: skip
 @pass_app
-def run(app: AppContext, mode: str, cell_m: float | None, workers: int | None, rasters: bool) -> None:
+def run(
+    app: AppContext, mode: str, cell_m: float | None, workers: int | None, rasters: bool, moved: float | None
+) -> None:
     """Compute coverage and store it as layers. 计算覆盖并存为图层。
 
     Can be broken off and called again: finished tiles are kept. 可中断，再次运行时沿用已完成的部分。
@@ -62,6 +68,7 @@ def run(app: AppContext, mode: str, cell_m: float | None, workers: int | None, r
             cell_m=cell_m,
             workers=workers,
             rasters=rasters,
+            move_assumptions=moved,
             scheduler=app.settings.scheduler,
             progress=progress,
         )
@@ -366,6 +373,15 @@ def _text(app: AppContext, run_id: UUID, summary: dict[str, Any]) -> str:
             )
         )
     lines += [_fairness_text(app, kind, told) for kind, told in summary.get("fairness", {}).items()]
+    for told in summary.get("sensitivity", []):
+        lines.append(
+            app.text(
+                f"{told['assumption']} is assumed to be {told['assumed']:g} for {told['cameras']:,} cameras; at {told['low']:g} and {told['high']:g}"
+                f" the area surely seen differs by up to {_percent(told['swing'])}",
+                f"{told['assumption']} 对 {told['cameras']:,} 台摄像机取假定值 {told['assumed']:g}；取 {told['low']:g} 与 {told['high']:g} 时，"
+                f"确定覆盖面积最多相差 {_percent(told['swing'])}",
+            )
+        )
     if "bank_m" in summary:
         metres = summary["bank_m"]
         total = sum(metres.values())

@@ -165,6 +165,29 @@ def test_views_are_stored_and_only_those_of_an_area_are_replaced(town: Database,
         run_views(town, city, home, residential_buffer_m=-1)
 
 
+def test_a_run_tells_how_much_hangs_on_what_it_assumed(town: Database, home: Path, city: CityConfig) -> None:
+    """A camera without a mount height: the areas told are those of runs with other defaults, and the row is whole again afterwards."""
+    camera = "device_code = '42050200001321000000'"
+    height = rows(town, f"SELECT mount_height_m FROM baige.camera_site WHERE {camera}")[0]["mount_height_m"]
+    try:
+        with town.begin() as connection:
+            connection.execute(sa.text(f"UPDATE baige.camera_site SET mount_height_m = NULL WHERE {camera}"))
+        report = run_coverage(town, city, home, mode="fast", rasters=False, move_assumptions=0.5, workers=1)
+        (told,) = [one for one in report.summary["sensitivity"] if one["assumption"] == "mount_height_m"]
+        assert told["cameras"] == 1
+        assert told["area_m2"] == report.result.area_m2("confirmed_installed")
+        assert 0 < told["swing"] < 1
+        for end, value in (("low", 0.5), ("high", 1.5)):
+            defaults = city.camera_defaults.model_copy(update={"mount_height_m": value * city.camera_defaults.mount_height_m})
+            moved = city.model_copy(update={"camera_defaults": defaults})
+            other = run_coverage(town, moved, home, mode="fast", rasters=False, workers=1)
+            assert "sensitivity" not in other.summary
+            assert told[f"area_{end}_m2"] == other.result.area_m2("confirmed_installed")
+    finally:
+        with town.begin() as connection:
+            connection.execute(sa.text(f"UPDATE baige.camera_site SET mount_height_m = :h WHERE {camera}"), {"h": height})
+
+
 def test_a_scenario_tells_what_two_full_runs_tell(town: Database, home: Path, city: CityConfig) -> None:
     base = run_coverage(town, city, home, rasters=False, workers=1)
     gaps = rows(town, "SELECT sum(need) AS need FROM baige.coverage_gap")[0]["need"]
