@@ -39,7 +39,7 @@ export function keepFluid(map) {
       canvas.style.transform = place;
       if (place) return;
       // Tiles that arrive one by one are not worth a drawing each.
-      if (still && drawn && !map.areTilesLoaded() && !rested(now, 0)) { later ??= setTimeout(() => { later = null; map.triggerRepaint(); }, LATER_MS); return; }
+      if (still && drawn && !map.areTilesLoaded() && !rested(now, drawn.cost > SLOW_MS ? MOST_MS : 0)) { later ??= setTimeout(() => { later = null; map.triggerRepaint(); }, LATER_MS); return; }
       if (moving && !coarse) sharpness(full / 2);
       render.apply(painter, given);
       map.drawings += 1;
