@@ -2,7 +2,7 @@
 
 An operator asks for it; nothing else changes: the table of a partitioned layer has the same name, columns, triggers and rules of access, and a
 feature whose code changes moves by itself. PostgreSQL keeps what is unique only together with the code that a layer is partitioned by, so ids and
-natural keys stand once more in a narrow table of schema ``baige_parts`` (docs/decisions.md, 51).
+natural keys stand once more in a narrow table of schema ``baige_parts`` (docs/decisions.md, 58).
 """
 
 import re
